@@ -1,0 +1,169 @@
+// The engine a user holds: a module of type M, run under the runtime.
+//
+//   auto [engine, optimizer] = asterias::initialize_engine([] { return MyModel(options); }, config);
+//   auto out = engine(batch.data);            // M's own forward: any arguments, any return type
+//   auto loss = torch::cross_entropy_loss(out, batch.target);
+//   engine.backward(loss);
+//   optimizer.step();
+//
+// Every torch operation of the engine's thread is seen by the runtime from initialize_engine until the engine dies: losses, norms,
+// item() and printing need no ceremony. Raw pointers do: hold engine.pin(tensor) while you use one. Other threads hold engine.scope().
+//
+// Threading: all calls from the thread that made the engine, which must also destroy it.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "runtime/engine_core.hpp"
+
+namespace asterias {
+namespace detail {
+
+// The module type behind a holder (TORCH_MODULE) or a shared_ptr.
+template <class T, class = void>
+struct ModuleOf {
+  static_assert(sizeof(T) == 0, "model_func must return a torch module holder or a std::shared_ptr to a module");
+};
+template <class T>
+struct ModuleOf<std::shared_ptr<T>, std::enable_if_t<std::is_base_of_v<torch::nn::Module, T>>> {
+  using type = T;
+  static std::shared_ptr<T> get(const std::shared_ptr<T>& module) { return module; }
+};
+template <class T>
+struct ModuleOf<T, std::enable_if_t<std::is_base_of_v<torch::nn::ModuleHolder<typename T::ContainedType>, T>>> {
+  using type = typename T::ContainedType;
+  static std::shared_ptr<type> get(const T& holder) { return holder.ptr(); }
+};
+
+// Folds what should repeat from call to call: shapes, dtypes, plain numbers. Anything else is taken as equal, and a difference that
+// matters is noticed operator by operator.
+class Signature {
+ public:
+  std::uint64_t value() const { return value_; }
+
+  void add(const torch::Tensor& tensor) {
+    if (!tensor.defined()) return fold(1);
+    fold(static_cast<std::uint64_t>(tensor.scalar_type()) + 2);
+    for (const auto size : tensor.sizes()) fold(static_cast<std::uint64_t>(size));
+  }
+  template <class T>
+  void add(const std::vector<T>& list) {
+    fold(list.size());
+    for (const auto& element : list) add(element);
+  }
+  template <class T>
+  void add(const std::optional<T>& value) {
+    fold(value.has_value());
+    if (value) add(*value);
+  }
+  template <class... T>
+  void add(const std::tuple<T...>& values) {
+    std::apply([this](const auto&... value) { (add(value), ...); }, values);
+  }
+  template <class T>
+  void add(const T& value) {
+    if constexpr (std::is_integral_v<T> || std::is_enum_v<T>) fold(static_cast<std::uint64_t>(value));
+  }
+
+ private:
+  void fold(std::uint64_t value) { value_ = (value_ ^ value) * 0x100000001b3ULL; }  // FNV-1a
+  std::uint64_t value_ = 0xcbf29ce484222325ULL;
+};
+
+}  // namespace detail
+
+template <class M>
+class Engine {
+ public:
+  explicit Engine(std::unique_ptr<EngineCore> core) : core_(std::move(core)) {}
+
+  // Runs the module's forward. In gradient mode this opens a pass, or goes on with the open one, until backward.
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) {
+    detail::Signature signature;
+    (signature.add(args), ...);
+    const EngineCore::Forward pass(*core_, signature.value());
+    return module()->forward(std::forward<Args>(args)...);
+  }
+
+  // Runs anything else under the runtime, as operator() runs forward: other methods of the module, several modules, a custom loss.
+  template <class F>
+  decltype(auto) run(F&& function) {
+    const EngineCore::Forward pass(*core_, 0);
+    return std::forward<F>(function)();
+  }
+
+  // Computes gradients; the same arguments as torch::Tensor::backward. Several calls before optimizer.step() accumulate. Throws
+  // BudgetError after the warm-up pass if it did not fit: nothing has been updated then.
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+    core_->backward(loss, gradient, retain_graph, create_graph);
+  }
+
+  void train(bool on = true) { core_->module()->train(on); }
+  void eval() { core_->module()->eval(); }
+
+  std::shared_ptr<M> module() const { return std::static_pointer_cast<M>(core_->module()); }
+
+  // Copies out the current fp32 value, the last final gradient before gradient_clipping, or a buffer, as a plain CPU tensor of the
+  // same shape. StateError if there is none of that name.
+  torch::Tensor parameter(const std::string& name) { return core_->parameter(name); }
+  torch::Tensor gradient(const std::string& name) { return core_->gradient(name); }
+  torch::Tensor buffer(const std::string& name) { return core_->buffer(name); }
+
+  // Keeps a tensor's bytes in place and its data_ptr() valid while the returned object lives. What is pinned counts against the
+  // compute tier's limit.
+  [[nodiscard]] runtime::Pin pin(const torch::Tensor& tensor) const { return pin(std::vector<torch::Tensor>{tensor}); }
+  [[nodiscard]] runtime::Pin pin(const std::vector<torch::Tensor>& tensors) const {
+    return {core_->shared_runtime()->shared_residency(), tensors};
+  }
+
+  // Lets another thread use the engine's tensors while the returned object lives there.
+  [[nodiscard]] static runtime::Scope scope() { return {}; }
+
+  // Hashes names, shapes and bits of all parameters and buffers; equals asterias::fingerprint of the same module without an engine.
+  std::uint64_t fingerprint() { return core_->fingerprint(); }
+
+  // What the last step did, and where things lie.
+  const StepStats& stats() const { return core_->stats(); }
+  Plan plan() const { return core_->plan(); }
+  const EngineConfig& config() const { return core_->config(); }
+
+ private:
+  std::unique_ptr<EngineCore> core_;
+};
+
+template <class M>
+struct Initialized {
+  Engine<M> engine;
+  Optimizer& optimizer;  // lives as long as the engine
+};
+
+// Makes an engine for a model and its optimizer.
+//
+// `model` is a function that returns a module holder or a std::shared_ptr to a module (preferred: parameters then never need to fit
+// the compute tier at once), or such a module itself. `group_of` puts parameters into config.optimizer.param_groups by code instead of
+// by name patterns. Throws ConfigError, BudgetError when the model alone cannot fit, IoError when the swap files cannot be made.
+template <class F>
+auto initialize_engine(F&& model, const EngineConfig& config, const GroupOf& group_of = nullptr) {
+  const auto make = [&] {
+    if constexpr (std::is_invocable_v<F&>)
+      return model();
+    else
+      return model;
+  };
+  using Traits = detail::ModuleOf<std::remove_cvref_t<decltype(make())>>;
+  using M = typename Traits::type;
+  auto core = std::make_unique<EngineCore>(
+      config, [&]() -> std::shared_ptr<torch::nn::Module> { return Traits::get(make()); }, group_of);
+  Optimizer& optimizer = core->optimizer();
+  return Initialized<M>{Engine<M>(std::move(core)), optimizer};
+}
+
+}  // namespace asterias

@@ -1,0 +1,23 @@
+#include "chunk/hierarchy.hpp"
+
+#include <algorithm>
+
+namespace asterias::chunk {
+
+Hierarchy::Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
+                     std::unique_ptr<device::CopyStream> h2d, std::unique_ptr<device::CopyStream> d2h)
+    : pools_{std::move(gpu), std::move(cpu)}, swap_(std::move(swap)), h2d_(std::move(h2d)), d2h_(std::move(d2h)) {
+  if (pools_[0]) levels_.push_back(Tier::kGpu);
+  levels_.push_back(Tier::kCpu);
+  if (swap_) levels_.push_back(Tier::kNvme);
+}
+
+bool Hierarchy::has(Tier tier) const { return std::find(levels_.begin(), levels_.end(), tier) != levels_.end(); }
+
+Tier Hierarchy::below(Tier tier) const { return *std::next(std::find(levels_.begin(), levels_.end(), tier)); }
+
+MoveTicket Hierarchy::copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const {
+  return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to, source, bytes));
+}
+
+}  // namespace asterias::chunk

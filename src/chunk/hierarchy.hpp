@@ -1,0 +1,51 @@
+// The tiers of one process, fastest first, and how bytes get from one to the next.
+//
+// A CPU-only run has [cpu] or [cpu, nvme]; an accelerator, real or simulated, puts gpu in front. Bytes move between neighbours only:
+// what goes from the drive to the accelerator passes through a block of the cpu tier, which is therefore counted.
+//
+// Threading: set up once, then read-only; the pools, the swap space and the streams are thread-safe themselves.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "base/tier.hpp"
+#include "chunk/swap_space.hpp"
+#include "chunk/tier_pool.hpp"
+#include "device/copy_stream.hpp"
+
+namespace asterias::chunk {
+
+class Hierarchy {
+ public:
+  // `gpu` (with both streams) and `swap` may be null; `cpu` may not.
+  Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
+            std::unique_ptr<device::CopyStream> h2d = nullptr, std::unique_ptr<device::CopyStream> d2h = nullptr);
+
+  bool has(Tier tier) const;
+  Tier compute_tier() const { return levels_.front(); }
+  const std::vector<Tier>& levels() const { return levels_; }  // fastest first
+
+  // Returns the next slower tier; REQUIRES: has_below(tier).
+  bool has_below(Tier tier) const { return tier != levels_.back(); }
+  Tier below(Tier tier) const;
+
+  // REQUIRES: a memory tier that is there.
+  TierPool& pool(Tier tier) const { return *pools_[static_cast<int>(tier)]; }
+  std::shared_ptr<TierPool> shared_pool(Tier tier) const { return pools_[static_cast<int>(tier)]; }
+  // REQUIRES: has(Tier::kNvme).
+  SwapSpace& swap() const { return *swap_; }
+
+  // Starts a copy between two neighbouring memory tiers.
+  MoveTicket copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const;
+
+ private:
+  std::vector<Tier> levels_;
+  std::array<std::shared_ptr<TierPool>, 2> pools_;
+  std::unique_ptr<SwapSpace> swap_;
+  std::unique_ptr<device::CopyStream> h2d_;
+  std::unique_ptr<device::CopyStream> d2h_;
+};
+
+}  // namespace asterias::chunk

@@ -1,0 +1,90 @@
+#include "chunk/layout.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/byte_size.hpp"
+
+namespace asterias::chunk {
+namespace {
+
+// Fills the chunks of one partition, last chunk first.
+class Partition {
+ public:
+  Partition(Layout& layout, std::uint64_t chunk_bytes, int dtype, bool trainable)
+      : layout_(layout), chunk_bytes_(chunk_bytes), dtype_(dtype), trainable_(trainable) {}
+
+  Place put(std::uint64_t bytes) {
+    const std::uint64_t room = round_up(bytes, kTensorAlignment);
+    if (room > chunk_bytes_) return put_oversized(room);
+    if (open_ == kNone || layout_.chunks[open_].used_bytes + room > chunk_bytes_) open_ = append(chunk_bytes_);
+    return take(open_, room);
+  }
+
+  // Cuts the last chunk to what it holds.
+  void close() {
+    if (open_ != kNone) layout_.chunks[open_].bytes = round_up(layout_.chunks[open_].used_bytes, kChunkGranule);
+  }
+
+ private:
+  static constexpr std::uint32_t kNone = UINT32_MAX;
+
+  Place put_oversized(std::uint64_t room) { return take(append(round_up(room, kChunkGranule)), room); }
+
+  std::uint32_t append(std::uint64_t bytes) {
+    layout_.chunks.push_back({bytes, 0, dtype_, trainable_});
+    return static_cast<std::uint32_t>(layout_.chunks.size() - 1);
+  }
+
+  Place take(std::uint32_t chunk, std::uint64_t room) {
+    Place place{chunk, layout_.chunks[chunk].used_bytes};
+    layout_.chunks[chunk].used_bytes += room;
+    return place;
+  }
+
+  Layout& layout_;
+  std::uint64_t chunk_bytes_;
+  int dtype_;
+  bool trainable_;
+  std::uint32_t open_ = kNone;
+};
+
+}  // namespace
+
+std::uint64_t Layout::waste_bytes() const {
+  std::uint64_t waste = 0;
+  for (const auto& chunk : chunks) waste += chunk.bytes - chunk.used_bytes;
+  return waste;
+}
+
+Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_bytes) {
+  Layout layout;
+  chunk_bytes = std::max(round_up(chunk_bytes, kChunkGranule), kChunkGranule);
+  std::map<std::pair<int, bool>, Partition> partitions;
+  for (const auto& storage : storages) {
+    auto [at, _] = partitions.try_emplace({storage.dtype, storage.trainable}, layout, chunk_bytes, storage.dtype,
+                                          storage.trainable);
+    layout.places.push_back(at->second.put(storage.bytes));
+  }
+  for (auto& [_, partition] : partitions) partition.close();
+  return layout;
+}
+
+std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uint64_t upper_bound_bytes) {
+  std::uint64_t total = 0;
+  for (const auto& storage : storages) total += round_up(storage.bytes, kTensorAlignment);
+  upper_bound_bytes = std::max(upper_bound_bytes / kChunkGranule * kChunkGranule, kChunkGranule);
+  const std::uint64_t largest = std::clamp(round_up(total / 32, kChunkGranule), 16 * kChunkGranule, 32 * kMiB);
+  const std::uint64_t smallest = std::max(round_up(total / 512, kChunkGranule), 16 * kChunkGranule);
+  std::uint64_t best = std::min(largest, upper_bound_bytes);
+  std::uint64_t best_waste = make_layout(storages, best).waste_bytes();
+  for (std::uint64_t size = largest; size >= smallest; size -= std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule)) {
+    if (size > upper_bound_bytes) continue;
+    const std::uint64_t waste = make_layout(storages, size).waste_bytes();
+    if (waste < best_waste) std::tie(best, best_waste) = std::pair(size, waste);
+  }
+  return best;
+}
+
+}  // namespace asterias::chunk

@@ -1,0 +1,42 @@
+// The receipt of one payload's move, which may be several transfers (extents, stripes).
+//
+// Same contract as device::Ticket: the destructor blocks until all have ended, wait() throws the first error.
+// Threading: one owner. Move-only.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "device/ticket.hpp"
+
+namespace asterias::chunk {
+
+class MoveTicket {
+ public:
+  MoveTicket() = default;  // an already completed move
+  explicit MoveTicket(device::Ticket ticket) { add(std::move(ticket)); }
+
+  void add(device::Ticket ticket) { tickets_.push_back(std::move(ticket)); }
+
+  bool done() const noexcept {
+    for (const auto& ticket : tickets_)
+      if (!ticket.done()) return false;
+    return true;
+  }
+
+  // Blocks until every transfer has ended, then throws the first error.
+  void wait() {
+    std::exception_ptr first;
+    for (auto& ticket : tickets_) try {
+        ticket.wait();
+      } catch (...) {
+        if (!first) first = std::current_exception();
+      }
+    if (first) std::rethrow_exception(first);
+  }
+
+ private:
+  std::vector<device::Ticket> tickets_;
+};
+
+}  // namespace asterias::chunk

@@ -1,0 +1,234 @@
+#include "chunk/tier_pool.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/byte_size.hpp"
+
+namespace asterias::chunk {
+namespace {
+
+constexpr std::uint64_t kSmallAlignment = 64;
+
+std::byte* allocate_small(std::uint64_t bytes) {
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kSmallAlignment, bytes));
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+// ---- Reservation and Block ----------------------------------------------------------------------------------------------------------
+
+Reservation::Reservation(Reservation&& other) noexcept
+    : pool_(std::move(other.pool_)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  if (this != &other) {
+    give_back();
+    pool_ = std::move(other.pool_);
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
+  return *this;
+}
+
+Reservation::~Reservation() { give_back(); }
+
+void Reservation::give_back() noexcept {
+  if (pool_) pool_->give_bytes(bytes_);
+  pool_.reset();
+  bytes_ = 0;
+}
+
+Block::Block(Block&& other) noexcept
+    : reservation_(std::move(other.reservation_)),
+      pages_(std::move(other.pages_)),
+      data_(std::exchange(other.data_, nullptr)) {}
+
+Block& Block::operator=(Block&& other) noexcept {
+  if (this != &other) {
+    give_back();
+    reservation_ = std::move(other.reservation_);
+    pages_ = std::move(other.pages_);
+    data_ = std::exchange(other.data_, nullptr);
+  }
+  return *this;
+}
+
+Block::~Block() { give_back(); }
+
+void Block::give_back() noexcept {
+  if (!data_) return;
+  auto* pool = reservation_.pool();
+  if (pool->poison_) std::memset(data_, 0xFF, bytes());
+  if (pages_) {
+    pool->give_pages(std::move(pages_));
+  } else {
+    std::free(data_);
+  }
+  data_ = nullptr;
+  reservation_ = Reservation();
+}
+
+// ---- TierPool -----------------------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
+                                           std::function<std::uint64_t()> measure_foreign) {
+  return std::shared_ptr<TierPool>(new TierPool(tier, limit_bytes, std::move(measure_foreign)));
+}
+
+TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign)
+    : tier_(tier), limit_bytes_(limit_bytes), measure_foreign_(std::move(measure_foreign)) {
+  refresh_foreign();
+}
+
+TierPool::~TierPool() = default;
+
+std::uint64_t TierPool::charge(std::uint64_t bytes) {
+  return bytes < device::kPageBytes ? round_up(std::max<std::uint64_t>(bytes, 1), kSmallAlignment)
+                                    : round_up(bytes, device::kPageBytes);
+}
+
+bool TierPool::fits(std::uint64_t charged) const {
+  if (limit_bytes_ == kUnlimited) return true;
+  const std::uint64_t taken = used_bytes_ + foreign_bytes_;
+  return taken <= limit_bytes_ && charged <= limit_bytes_ - taken;
+}
+
+std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
+  const std::uint64_t charged = charge(bytes);
+  std::vector<device::PageBlock> unmapped;  // goes back to the system without the lock and before new pages come
+  Lock lock(mutex_);
+  if (auto at = cache_.find(charged); at != cache_.end() && fits(charged)) {
+    Block block;
+    block.pages_ = std::move(at->second.back());
+    at->second.pop_back();
+    if (at->second.empty()) cache_.erase(at);
+    cached_bytes_ -= charged;
+    count_used(charged);
+    block.data_ = block.pages_.data();
+    block.reservation_ = Reservation(shared_from_this(), charged);
+    return block;
+  }
+  if (measure_foreign_ && limit_bytes_ != kUnlimited && charged >= device::kPageBytes) {
+    lock.unlock();
+    refresh_foreign();
+    lock.lock();
+  }
+  if (!fits(charged)) return std::nullopt;
+  release_cache(charged, unmapped);
+  count_used(charged);
+  lock.unlock();
+  unmapped.clear();
+  return make_block(charged);
+}
+
+Block TierPool::take_beyond_limit(std::uint64_t bytes) {
+  const std::uint64_t charged = charge(bytes);
+  {
+    const Lock lock(mutex_);
+    count_used(charged);
+  }
+  return make_block(charged);
+}
+
+// REQUIRES: `charged` is counted, the lock is free: populating pages takes time.
+Block TierPool::make_block(std::uint64_t charged) {
+  Block block;
+  block.reservation_ = Reservation(shared_from_this(), charged);
+  if (charged < device::kPageBytes) {
+    block.data_ = allocate_small(charged);
+  } else {
+    block.pages_ = device::PageBlock(charged);
+    block.data_ = block.pages_.data();
+  }
+  return block;
+}
+
+std::optional<Reservation> TierPool::try_reserve(std::uint64_t bytes) {
+  std::vector<device::PageBlock> unmapped;
+  Lock lock(mutex_);
+  if (!fits(bytes)) return std::nullopt;
+  release_cache(bytes, unmapped);
+  count_used(bytes);
+  return Reservation(shared_from_this(), bytes);
+}
+
+std::uint64_t TierPool::shortfall(std::uint64_t bytes) const {
+  if (limit_bytes_ == kUnlimited) return 0;
+  const Lock lock(mutex_);
+  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + charge(bytes);
+  return wanted > limit_bytes_ ? wanted - limit_bytes_ : 0;
+}
+
+void TierPool::refresh_foreign() {
+  if (!measure_foreign_) return;
+  const std::uint64_t foreign = measure_foreign_();
+  const Lock lock(mutex_);
+  foreign_bytes_ = std::max(foreign_bytes_, foreign);
+}
+
+void TierPool::trim() {
+  std::map<std::uint64_t, std::vector<device::PageBlock>> out;
+  const Lock lock(mutex_);
+  out.swap(cache_);
+  cached_bytes_ = 0;
+}
+
+// Takes cached blocks out, the largest first, until `charged` more bytes stay below the limit together with the rest of the cache.
+void TierPool::release_cache(std::uint64_t charged, std::vector<device::PageBlock>& out) {
+  if (limit_bytes_ == kUnlimited) return;
+  while (!cache_.empty() && used_bytes_ + foreign_bytes_ + cached_bytes_ + charged > limit_bytes_) {
+    auto at = std::prev(cache_.end());
+    cached_bytes_ -= at->first;
+    out.push_back(std::move(at->second.back()));
+    at->second.pop_back();
+    if (at->second.empty()) cache_.erase(at);
+  }
+}
+
+void TierPool::count_used(std::uint64_t charged) {
+  used_bytes_ += charged;
+  peak_used_bytes_ = std::max(peak_used_bytes_, used_bytes_);
+}
+
+void TierPool::give_bytes(std::uint64_t charged) noexcept {
+  const Lock lock(mutex_);
+  used_bytes_ -= charged;
+}
+
+void TierPool::give_pages(device::PageBlock pages) noexcept {
+  const Lock lock(mutex_);
+  cached_bytes_ += pages.bytes();
+  cache_[pages.bytes()].push_back(std::move(pages));
+}
+
+std::uint64_t TierPool::used_bytes() const {
+  const Lock lock(mutex_);
+  return used_bytes_;
+}
+
+std::uint64_t TierPool::foreign_bytes() const {
+  const Lock lock(mutex_);
+  return foreign_bytes_;
+}
+
+std::uint64_t TierPool::cached_bytes() const {
+  const Lock lock(mutex_);
+  return cached_bytes_;
+}
+
+std::uint64_t TierPool::peak_used_bytes() const {
+  const Lock lock(mutex_);
+  return peak_used_bytes_;
+}
+
+void TierPool::reset_peak() {
+  const Lock lock(mutex_);
+  peak_used_bytes_ = used_bytes_;
+}
+
+}  // namespace asterias::chunk

@@ -1,0 +1,145 @@
+// The bytes of one memory tier: who has how many, and never more than the limit.
+//
+// Not a policy: when a request does not fit it says so and evict::Residency makes room. Not an address-space allocator: large blocks
+// are whole pages of their own mapping (device/page_block.hpp), so there is no fragmentation and the limit can be met exactly.
+//
+// Invariants
+//   * used_bytes() is the sum of all living Reservations of this pool, those inside Blocks included.
+//   * used_bytes() + cached_bytes() <= limit_bytes(), except through take_beyond_limit and shrinking limits.
+//   * Blocks of kPageBytes and more start at page boundaries (direct I/O); smaller ones at 64 bytes.
+//
+// Threading: thread-safe (one leaf mutex). Units: bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/tier.hpp"
+#include "device/page_block.hpp"
+
+namespace asterias::chunk {
+
+class TierPool;
+
+// Bytes of a tier owned by somebody. Gives them back when it dies. Move-only.
+class Reservation {
+ public:
+  Reservation() = default;
+  Reservation(Reservation&& other) noexcept;
+  Reservation& operator=(Reservation&& other) noexcept;
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  ~Reservation();
+
+  std::uint64_t bytes() const { return bytes_; }
+  TierPool* pool() const { return pool_.get(); }
+
+ private:
+  friend class TierPool;
+  Reservation(std::shared_ptr<TierPool> pool, std::uint64_t bytes) : pool_(std::move(pool)), bytes_(bytes) {}
+  void give_back() noexcept;
+
+  std::shared_ptr<TierPool> pool_;
+  std::uint64_t bytes_ = 0;
+};
+
+// Memory of a tier together with its reservation. Returns to the pool when it dies. Move-only.
+class Block {
+ public:
+  Block() = default;
+  Block(Block&& other) noexcept;
+  Block& operator=(Block&& other) noexcept;
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  ~Block();
+
+  std::byte* data() const { return data_; }
+  // Counts what the block costs its tier: the size asked for, rounded up.
+  std::uint64_t bytes() const { return reservation_.bytes(); }
+  TierPool* pool() const { return reservation_.pool(); }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  friend class TierPool;
+  void give_back() noexcept;
+
+  Reservation reservation_;
+  device::PageBlock pages_;     // large blocks
+  std::byte* data_ = nullptr;
+};
+
+class TierPool : public std::enable_shared_from_this<TierPool> {
+ public:
+  static constexpr std::uint64_t kUnlimited = UINT64_MAX;
+
+  // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is asked before
+  // new pages are mapped, and the largest answer stays reserved.
+  static std::shared_ptr<TierPool> create(Tier tier, std::uint64_t limit_bytes,
+                                          std::function<std::uint64_t()> measure_foreign = nullptr);
+  ~TierPool();
+
+  // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving cached blocks
+  // back as far as the limit demands. Empty when it does not fit.
+  std::optional<Block> try_take(std::uint64_t bytes);
+
+  // Takes a block although the limit is passed: for the pass that measures what would be enough (docs/design.md, "Refusal").
+  Block take_beyond_limit(std::uint64_t bytes);
+
+  // Reserves bytes without memory behind them.
+  std::optional<Reservation> try_reserve(std::uint64_t bytes);
+
+  // Returns how many bytes must be freed before `bytes` more would fit; 0 when they fit now.
+  std::uint64_t shortfall(std::uint64_t bytes) const;
+
+  // Measures the foreign bytes now. Called once per step, and by the pool itself before it maps pages.
+  void refresh_foreign();
+
+  // Gives all cached blocks back to the system.
+  void trim();
+
+  void set_poison(bool poison) { poison_ = poison; }
+
+  Tier tier() const { return tier_; }
+  std::uint64_t limit_bytes() const { return limit_bytes_; }
+  std::uint64_t used_bytes() const;     // reservations, foreign bytes excluded
+  std::uint64_t foreign_bytes() const;
+  std::uint64_t cached_bytes() const;
+  std::uint64_t peak_used_bytes() const;  // since reset_peak
+  void reset_peak();
+
+  // Rounds a request up to what it will cost.
+  static std::uint64_t charge(std::uint64_t bytes);
+
+ private:
+  friend class Reservation;
+  friend class Block;
+  using Lock = std::unique_lock<std::mutex>;
+
+  TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign);
+  Block make_block(std::uint64_t charged);
+  bool fits(std::uint64_t charged) const;
+  void release_cache(std::uint64_t charged, std::vector<device::PageBlock>& out);
+  void count_used(std::uint64_t charged);
+  void give_bytes(std::uint64_t charged) noexcept;
+  void give_pages(device::PageBlock pages) noexcept;
+
+  const Tier tier_;
+  const std::uint64_t limit_bytes_;
+  const std::function<std::uint64_t()> measure_foreign_;
+  bool poison_ = false;
+
+  mutable std::mutex mutex_;
+  std::uint64_t used_bytes_ = 0;
+  std::uint64_t foreign_bytes_ = 0;
+  std::uint64_t cached_bytes_ = 0;
+  std::uint64_t peak_used_bytes_ = 0;
+  std::map<std::uint64_t, std::vector<device::PageBlock>> cache_;  // freed blocks by size
+};
+
+}  // namespace asterias::chunk

@@ -1,0 +1,102 @@
+#include "device/page_block.hpp"
+
+#include <atomic>
+#include <cerrno>
+#include <new>
+#include <sys/mman.h>
+#include <utility>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+
+namespace asterias::device {
+namespace {
+
+constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
+constexpr std::uint64_t kLeastHugeBlock = 4 * kMiB;
+
+std::atomic<std::uint64_t> mapped_bytes_now{0};
+
+std::byte* map(std::uint64_t bytes) {
+  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<std::byte*>(address);
+}
+
+void unmap(std::byte* address, std::uint64_t bytes) noexcept {
+  if (bytes > 0) munmap(address, bytes);
+}
+
+// Kernels before 6.7 do not align large mappings by themselves: maps too much and gives both ends back, untouched.
+std::byte* map_aligned(std::uint64_t bytes, std::uint64_t alignment) {
+  const std::uint64_t mapped_bytes = bytes + alignment;
+  std::byte* const mapped = map(mapped_bytes);
+  const auto address = reinterpret_cast<std::uint64_t>(mapped);
+  const std::uint64_t head = round_up(address, alignment) - address;
+  unmap(mapped, head);
+  unmap(mapped + head + bytes, mapped_bytes - head - bytes);
+  return mapped + head;
+}
+
+// The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
+// that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
+// huge.
+void advise_huge_pages(std::byte* address, std::uint64_t bytes) {
+  const std::uint64_t huge = bytes < kLeastHugeBlock ? 0 : bytes / kHugePageBytes * kHugePageBytes;
+  if (huge > 0) madvise(address, huge, MADV_HUGEPAGE);
+  if (huge < bytes) madvise(address + huge, bytes - huge, MADV_NOHUGEPAGE);
+}
+
+void touch_each_page(std::byte* address, std::uint64_t bytes) {
+  for (std::uint64_t offset = 0; offset < bytes; offset += kPageBytes)
+    *static_cast<volatile std::byte*>(address + offset) = std::byte{0};
+}
+
+bool populate(std::byte* address, std::uint64_t bytes) {
+  int failed = 0;
+  do {
+    failed = madvise(address, bytes, MADV_POPULATE_WRITE);
+  } while (failed != 0 && (errno == EINTR || errno == EAGAIN));
+  if (failed == 0) return true;
+  if (errno != EINVAL && errno != ENOSYS) return false;
+  touch_each_page(address, bytes);  // before Linux 5.14
+  return true;
+}
+
+void give_back(std::byte* address, std::uint64_t bytes) noexcept {
+  unmap(address, bytes);
+  mapped_bytes_now -= bytes;
+}
+
+}  // namespace
+
+std::uint64_t PageBlock::mapped_bytes() { return mapped_bytes_now; }
+
+PageBlock::PageBlock(std::uint64_t bytes) {
+  if (bytes % kPageBytes != 0) throw StateError(StateError::Cause::kBug, "a page block of " + format_bytes(bytes));
+  if (bytes == 0) return;
+  std::byte* const address = bytes < kLeastHugeBlock ? map(bytes) : map_aligned(bytes, kHugePageBytes);
+  advise_huge_pages(address, bytes);
+  mapped_bytes_now += bytes;
+  if (!populate(address, bytes)) {
+    give_back(address, bytes);
+    throw std::bad_alloc();
+  }
+  data_ = address;
+  bytes_ = bytes;
+}
+
+PageBlock::PageBlock(PageBlock&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+PageBlock& PageBlock::operator=(PageBlock&& other) noexcept {
+  if (this == &other) return *this;
+  give_back(data_, bytes_);
+  data_ = std::exchange(other.data_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+PageBlock::~PageBlock() { give_back(data_, bytes_); }
+
+}  // namespace asterias::device

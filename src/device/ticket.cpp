@@ -1,0 +1,70 @@
+#include "device/ticket.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+
+namespace asterias::device {
+
+// `done` is set under the mutex and read without: once true, `error` never changes again.
+struct Ticket::Promise::State {
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::atomic<bool> done{false};
+  std::atomic<bool> ticket_taken{false};
+  std::exception_ptr error;
+
+  void wait() {
+    if (done.load(std::memory_order_acquire)) return;
+    std::unique_lock lock(mutex);
+    ended.wait(lock, [this] { return done.load(std::memory_order_relaxed); });
+  }
+};
+
+Ticket::Promise::Promise() : state_(std::make_shared<State>()) {}
+
+void Ticket::Promise::complete(std::exception_ptr error) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->done.load(std::memory_order_relaxed)) {
+    // The owner may have reused the memory since the first completion: there is no safe way on.
+    log::error("a transfer completed twice (this is a bug in Asterias; please report it)");
+    std::terminate();
+  }
+  state_->error = std::move(error);
+  state_->done.store(true, std::memory_order_release);
+  state_->ended.notify_all();
+}
+
+Ticket Ticket::Promise::ticket() const {
+  if (state_->ticket_taken.exchange(true))
+    throw StateError(StateError::Cause::kBug, "a transfer was asked for a second ticket");
+  Ticket ticket;
+  ticket.state_ = state_;
+  return ticket;
+}
+
+Ticket& Ticket::operator=(Ticket&& other) noexcept {
+  if (this == &other) return *this;
+  if (state_) state_->wait();
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+Ticket::~Ticket() {
+  if (state_) state_->wait();
+}
+
+bool Ticket::done() const noexcept { return !state_ || state_->done.load(std::memory_order_acquire); }
+
+void Ticket::wait() {
+  if (!state_) return;
+  state_->wait();
+  if (state_->error) std::rethrow_exception(state_->error);
+}
+
+}  // namespace asterias::device

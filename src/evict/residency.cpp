@@ -1,0 +1,609 @@
+#include "evict/residency.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+
+namespace asterias::evict {
+namespace {
+
+using chunk::CopyState;
+
+constexpr int index_of(Tier tier) { return static_cast<int>(tier); }
+
+// Adds the time until its end to a counter.
+class Stall {
+ public:
+  explicit Stall(std::uint64_t& counter_ns) : counter_ns_(counter_ns), start_(std::chrono::steady_clock::now()) {}
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+  ~Stall() {
+    counter_ns_ += static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start_).count());
+  }
+
+ private:
+  std::uint64_t& counter_ns_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy)
+    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)) {}
+
+Residency::~Residency() {
+  for (auto& resident : residents_)
+    if (resident->move) try {
+        resident->move->ticket.wait();
+      } catch (...) {  // nobody is left to tell
+      }
+}
+
+// ---- residents ----------------------------------------------------------------------------------------------------------------------
+
+Resident* Residency::add_resident(std::uint64_t bytes) {
+  auto& resident = residents_.emplace_back(std::make_unique<Resident>());
+  resident->id = next_id_++;
+  resident->index = static_cast<std::uint32_t>(residents_.size() - 1);
+  resident->bytes = bytes;
+  content_bytes_ += bytes;
+  needs_.largest_resident = std::max(needs_.largest_resident, bytes);
+  return resident.get();
+}
+
+Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::int64_t update_index) {
+  const Lock lock(mutex_);
+  Resident* resident = add_resident(round_up(bytes, device::kPageBytes));
+  resident->is_chunk = true;
+  resident->blank = true;
+  resident->list = list;
+  resident->update_index = update_index;
+  resident->key = TraceKey::of_chunk(static_cast<std::uint32_t>(resident->id));
+  note_content();
+  return resident;
+}
+
+Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
+  const Lock lock(mutex_);
+  const Tier tier = block.pool()->tier();
+  Resident* resident = add_resident(block.bytes());
+  resident->key = timeline_.on_birth();
+  resident->last_use = ++clock_;
+  resident->tenants.push_back(tenant);
+  resident->on(tier).block = std::move(block);
+  resident_bytes_[index_of(tier)] += resident->bytes;
+  transition(resident->on(tier).state, CopyState::kCurrent);
+  if (tier != hierarchy_.compute_tier()) point_tenants(resident, nullptr);
+  note_content();
+  return resident;
+}
+
+void Residency::add_tenant(Resident* resident, Tenant* tenant) {
+  const Lock lock(mutex_);
+  resident->tenants.push_back(tenant);
+  const Copy& copy = resident->on(hierarchy_.compute_tier());
+  tenant->follow(copy.is_readable() ? copy.block.data() : nullptr);
+}
+
+std::size_t Residency::remove_tenant(Resident* resident, Tenant* tenant) {
+  const Lock lock(mutex_);
+  std::erase(resident->tenants, tenant);
+  const std::size_t left = resident->tenants.size();
+  if (left == 0) die_if_unneeded(resident);
+  return left;
+}
+
+void Residency::retire(Resident* resident) {
+  const Lock lock(mutex_);
+  resident->retired = true;
+  if (resident->tenants.empty()) die_if_unneeded(resident);
+}
+
+void Residency::die_if_unneeded(Resident* resident) {
+  if (resident->is_chunk && !resident->retired) return;
+  resident->dying = true;
+  if (!resident->is_pinned()) destroy(resident);
+}
+
+void Residency::destroy(Resident* resident) {
+  if (resident->move) try {
+      finish_move(resident);
+    } catch (...) {  // the bytes are not wanted any more; failure() keeps the error
+    }
+  for (const Tier tier : hierarchy_.levels())
+    if (resident->on(tier).state == CopyState::kCurrent) drop(resident, tier);
+  content_bytes_ -= resident->bytes;
+  const std::uint32_t hole = resident->index;
+  std::swap(residents_[hole], residents_.back());
+  residents_[hole]->index = hole;
+  residents_.pop_back();
+}
+
+void Residency::forget(Resident* resident) {
+  const Lock lock(mutex_);
+  if (resident->is_pinned()) return;
+  if (resident->move) finish_move(resident);
+  for (const Tier tier : hierarchy_.levels())
+    if (resident->on(tier).state == CopyState::kCurrent) drop(resident, tier);
+  resident->blank = true;
+}
+
+chunk::Block Residency::surrender(Resident* resident) {
+  const Lock lock(mutex_);
+  const Tier tier = hierarchy_.compute_tier();
+  pin(resident, tier);
+  chunk::Block block;
+  try {
+    start_bring(resident, tier, Access::kRead);
+    settle(resident, tier, Access::kWrite);
+    block = std::move(resident->on(tier).block);
+    resident_bytes_[index_of(tier)] -= resident->bytes;
+    transition(resident->on(tier).state, CopyState::kAbsent);
+  } catch (const OutOfMemory&) {
+  }
+  --resident->on(tier).pins;
+  pinned_bytes_[index_of(tier)] -= resident->bytes;
+  if (block) {
+    resident->tenants.clear();
+    destroy(resident);
+  }
+  return block;
+}
+
+// ---- pins ---------------------------------------------------------------------------------------------------------------------------
+
+void Residency::acquire(std::span<const Want> wants, Tier tier) {
+  const Lock lock(mutex_);
+  for (const Want& want : wants) {
+    pin(want.resident, tier);
+    touch(want.resident);
+  }
+  note_need(tier, 0);
+  try {
+    for (const Want& want : wants) start_bring(want.resident, tier, want.access);
+    for (const Want& want : wants) settle(want.resident, tier, want.access);
+  } catch (...) {
+    for (const Want& want : wants) unpin(want.resident, tier);
+    throw;
+  }
+}
+
+void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
+  const Lock lock(mutex_);
+  for (const Want& want : wants) unpin(want.resident, tier);
+}
+
+void Residency::pin(Resident* resident, Tier tier) {
+  if (resident->on(tier).pins++ == 0) pinned_bytes_[index_of(tier)] += resident->bytes;
+}
+
+void Residency::unpin(Resident* resident, Tier tier) noexcept {
+  if (--resident->on(tier).pins > 0) return;
+  pinned_bytes_[index_of(tier)] -= resident->bytes;
+  if (resident->dying && !resident->is_pinned()) destroy(resident);
+}
+
+void Residency::touch(Resident* resident) {
+  resident->last_use = ++clock_;
+  timeline_.on_use(resident->key);
+}
+
+// Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
+void Residency::start_bring(Resident* resident, Tier tier, Access access) {
+  if (auto& move = resident->move) {
+    if (move->from == tier) move->leaves = false;  // wanted again: the copy below stays as its clean twin
+    if (move->from != tier && move->to != tier) finish_move(resident);
+  }
+  const CopyState state = resident->on(tier).state;
+  if (state != CopyState::kAbsent) {
+    stats_.prefetch_hits += state == CopyState::kArriving;
+    return;
+  }
+  if (resident->blank || access == Access::kOverwrite) return fill_blank(resident, tier, access);
+  const Tier source = source_of(resident, tier);
+  const bool neighbours = hierarchy_.has_below(tier) && hierarchy_.below(tier) == source;
+  if (neighbours || source < tier) return start_fetch(resident, source, tier);
+  const Tier middle = hierarchy_.below(tier);
+  pin(resident, middle);
+  try {
+    note_need(middle, 0);
+    start_fetch(resident, source, middle);
+    finish_move(resident);
+    start_fetch(resident, middle, tier);
+  } catch (...) {
+    unpin(resident, middle);
+    throw;
+  }
+  unpin(resident, middle);
+}
+
+void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
+  Copy& copy = resident->on(tier);
+  copy.block = take_room(resident->bytes, tier);
+  resident_bytes_[index_of(tier)] += resident->bytes;
+  if (access != Access::kOverwrite) std::memset(copy.block.data(), 0, resident->bytes);
+  become_current(resident, tier);
+}
+
+// Finds the nearest tier with the newest bytes.
+Tier Residency::source_of(const Resident* resident, Tier tier) const {
+  std::optional<Tier> best;
+  for (const Tier other : hierarchy_.levels()) {
+    if (other == tier || !resident->on(other).is_readable()) continue;
+    const auto distance = [&](Tier at) { return std::abs(index_of(at) - index_of(tier)); };
+    if (!best || distance(other) < distance(*best)) best = other;
+  }
+  if (!best) throw StateError(StateError::Cause::kBug, "resident " + std::to_string(resident->id) + " has no copy");
+  return *best;
+}
+
+void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
+  pin(resident, from);  // the source must stay while room is made
+  Copy& target = resident->on(to);
+  try {
+    target.block = take_room(resident->bytes, to);
+    resident_bytes_[index_of(to)] += resident->bytes;
+  } catch (...) {
+    unpin(resident, from);
+    throw;
+  }
+  --resident->on(from).pins;
+  if (resident->on(from).pins == 0) pinned_bytes_[index_of(from)] -= resident->bytes;
+  const Copy& source = resident->on(from);
+  std::byte* into = target.block.data();
+  auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {into, resident->bytes})
+                                    : hierarchy_.copy(from, into, source.block.data(), resident->bytes);
+  ++stats_.fetches;
+  start_move(resident, from, to, false, std::move(ticket));
+}
+
+// Waits until the resident is current on `tier` and may be accessed as asked.
+void Residency::settle(Resident* resident, Tier tier, Access access) {
+  if (resident->move && (resident->move->to == tier || access != Access::kRead)) {
+    const Stall stall(stats_.stall_fetch_ns);
+    finish_move(resident);
+  }
+  if (access == Access::kRead) return;
+  invalidate_others(resident, tier);
+  resident->blank = false;
+}
+
+void Residency::invalidate_others(Resident* resident, Tier tier) {
+  for (const Tier other : hierarchy_.levels())
+    if (other != tier && resident->on(other).state == CopyState::kCurrent) drop(resident, other);
+}
+
+void Residency::prefetch(Resident* resident, Tier tier) {
+  const Lock lock(mutex_);
+  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent || failure_) return;
+  if (!hierarchy_.has_below(tier) || !resident->on(hierarchy_.below(tier)).is_readable()) return;
+  if (hierarchy_.pool(tier).shortfall(resident->bytes) > 0) return;
+  try {
+    start_fetch(resident, hierarchy_.below(tier), tier);
+  } catch (const OutOfMemory&) {  // somebody else took the room
+  }
+}
+
+void Residency::write_behind(Resident* resident, Tier tier) {
+  const Lock lock(mutex_);
+  if (resident->move || resident->blank || resident->on(tier).state != CopyState::kCurrent || failure_) return;
+  if (is_redundant(resident, tier) || !hierarchy_.has_below(tier) || hierarchy_.below(tier) != Tier::kNvme) return;
+  auto extents = hierarchy_.swap().try_take(resident->bytes);
+  if (!extents) return;
+  resident->on(Tier::kNvme).extents = std::move(*extents);
+  resident_bytes_[index_of(Tier::kNvme)] += resident->bytes;
+  const Copy& source = resident->on(tier);
+  start_move(resident, tier, Tier::kNvme, false,
+             hierarchy_.swap().write(resident->on(Tier::kNvme).extents, {source.block.data(), resident->bytes}));
+}
+
+// ---- moves --------------------------------------------------------------------------------------------------------------------------
+
+void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket) {
+  transition(resident->on(from).state, CopyState::kLeaving);
+  transition(resident->on(to).state, CopyState::kArriving);
+  resident->move = Move{from, to, leaves, std::move(ticket)};
+  in_flight_.push_back(resident);
+  count_move(from, to, resident->bytes);
+}
+
+// Waits for the move in flight and puts both copies into their final states.
+void Residency::finish_move(Resident* resident) {
+  Move move = std::move(*resident->move);
+  std::exception_ptr error;
+  try {
+    move.ticket.wait();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  resident->move.reset();
+  std::erase(in_flight_, resident);
+  transition(resident->on(move.from).state, CopyState::kCurrent);
+  if (error) {
+    Copy& target = resident->on(move.to);
+    transition(target.state, CopyState::kAbsent);
+    target.block = chunk::Block();
+    target.extents = chunk::Extents();
+    resident_bytes_[index_of(move.to)] -= resident->bytes;
+    if (!failure_) failure_ = error;
+    std::rethrow_exception(error);
+  }
+  become_current(resident, move.to);
+  if (move.leaves && resident->on(move.from).pins == 0) drop(resident, move.from);
+}
+
+void Residency::count_move(Tier from, Tier to, std::uint64_t bytes) {
+  if (from == Tier::kNvme) stats_.nvme_read_bytes += bytes;
+  if (to == Tier::kNvme) stats_.nvme_write_bytes += bytes;
+  if (from == Tier::kGpu) stats_.d2h_bytes += bytes;
+  if (to == Tier::kGpu) stats_.h2d_bytes += bytes;
+}
+
+void Residency::become_current(Resident* resident, Tier tier) {
+  transition(resident->on(tier).state, CopyState::kCurrent);
+  if (tier == hierarchy_.compute_tier()) point_tenants(resident, resident->on(tier).block.data());
+}
+
+void Residency::drop(Resident* resident, Tier tier) {
+  Copy& copy = resident->on(tier);
+  transition(copy.state, CopyState::kAbsent);
+  if (tier == hierarchy_.compute_tier()) point_tenants(resident, nullptr);
+  copy.block = chunk::Block();
+  copy.extents = chunk::Extents();
+  resident_bytes_[index_of(tier)] -= resident->bytes;
+}
+
+void Residency::point_tenants(Resident* resident, std::byte* payload) {
+  for (Tenant* tenant : resident->tenants) tenant->follow(payload);
+}
+
+// ---- room ---------------------------------------------------------------------------------------------------------------------------
+
+chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
+  const Lock lock(mutex_);
+  note_need(tier, chunk::TierPool::charge(bytes));
+  auto block = take_room(bytes, tier);
+  note_content();
+  return block;
+}
+
+chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier) {
+  auto& pool = hierarchy_.pool(tier);
+  for (;;) {
+    if (auto block = pool.try_take(bytes)) return std::move(*block);
+    if (make_some_room(bytes, tier)) continue;
+    if (may_exceed(bytes)) return pool.take_beyond_limit(bytes);
+    throw OutOfMemory(tier, unmovable_bytes(tier) + pinned_bytes_[index_of(tier)] + pool.foreign_bytes() + bytes,
+                      pool.limit_bytes(), operator_name_);
+  }
+}
+
+bool Residency::may_exceed(std::uint64_t bytes) {
+  if (!measuring_ || !may_exceed_ || !may_exceed_(bytes)) return false;
+  refused_ = true;
+  return true;
+}
+
+// Frees something on `tier`, or says that nothing more can be freed.
+bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes);
+  if (shortfall == 0) return true;  // a cached size was missing, or somebody gave bytes back
+  std::uint64_t leaving = 0;
+  for (const Resident* resident : in_flight_)
+    if (resident->move->from == tier && resident->move->leaves) leaving += resident->bytes;
+  if (leaving < shortfall && start_departures(shortfall - leaving, tier) > 0) return true;
+  return finish_one(tier);
+}
+
+// Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or dropped.
+std::uint64_t Residency::start_departures(std::uint64_t shortfall, Tier tier) {
+  collect_candidates(tier);
+  policy_->rank(candidates_);
+  std::vector<Resident*> victims;
+  std::uint64_t chosen = 0;
+  for (const Candidate& candidate : candidates_) {
+    if (chosen >= shortfall) break;
+    chosen += candidate.bytes;
+    victims.push_back(residents_[candidate.index].get());
+  }
+  std::uint64_t started = 0;
+  for (Resident* victim : victims)
+    if (depart(victim, tier)) started += victim->bytes;
+  return started;
+}
+
+void Residency::collect_candidates(Tier tier) {
+  candidates_.clear();
+  for (const auto& resident : residents_) {
+    const Copy& copy = resident->on(tier);
+    if (copy.state != CopyState::kCurrent || copy.pins > 0 || resident->move) continue;
+    candidates_.push_back({resident->id, resident->index, is_redundant(resident.get(), tier), resident->bytes,
+                           resident->last_use, timeline_.next_use(resident->key, resident->update_index)});
+  }
+}
+
+bool Residency::is_redundant(const Resident* resident, Tier tier) const {
+  if (resident->blank) return true;
+  for (const Tier other : hierarchy_.levels())
+    if (other != tier && resident->on(other).state == CopyState::kCurrent) return true;
+  return false;
+}
+
+// Drops a redundant copy, or starts writing it one tier down. False when there is no place for it.
+bool Residency::depart(Resident* resident, Tier tier) {
+  if (resident->move || resident->on(tier).state != CopyState::kCurrent) return false;  // the cascade below moved it meanwhile
+  if (is_redundant(resident, tier)) {
+    drop(resident, tier);
+    ++stats_.evictions_clean;
+    return true;
+  }
+  if (!hierarchy_.has_below(tier)) return false;
+  const Tier below = hierarchy_.below(tier);
+  Copy& target = resident->on(below);
+  pin(resident, tier);
+  try {
+    if (below == Tier::kNvme) {
+      auto extents = take_extents(resident->bytes);
+      if (extents) target.extents = std::move(*extents);
+    } else {
+      target.block = take_room(resident->bytes, below);
+    }
+  } catch (const OutOfMemory&) {
+  } catch (...) {
+    unpin(resident, tier);
+    throw;
+  }
+  unpin(resident, tier);
+  if (!target.block && !target.extents) return false;
+  resident_bytes_[index_of(below)] += resident->bytes;
+  const std::byte* source = resident->on(tier).block.data();
+  auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
+                                     : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
+  ++stats_.evictions_dirty;
+  start_move(resident, tier, below, true, std::move(ticket));
+  return true;
+}
+
+std::optional<chunk::Extents> Residency::take_extents(std::uint64_t bytes) {
+  auto& swap = hierarchy_.swap();
+  for (;;) {
+    if (auto extents = swap.try_take(bytes)) return extents;
+    if (reclaim_extents()) continue;
+    if (may_exceed(0)) return swap.take_beyond_limit(bytes);
+    return std::nullopt;
+  }
+}
+
+// Gives up one copy on the drive that exists above as well.
+bool Residency::reclaim_extents() {
+  for (const auto& resident : residents_) {
+    if (resident->move || resident->on(Tier::kNvme).state != CopyState::kCurrent) continue;
+    if (resident->on(Tier::kNvme).pins > 0 || !is_redundant(resident.get(), Tier::kNvme)) continue;
+    drop(resident.get(), Tier::kNvme);
+    return true;
+  }
+  return false;
+}
+
+// Waits for one move that frees `tier`, or that lets a copy there be evicted.
+bool Residency::finish_one(Tier tier) {
+  for (Resident* resident : in_flight_) {
+    if (resident->move->from != tier && resident->move->to != tier) continue;
+    if (resident->move->to == tier && resident->on(tier).pins > 0) continue;
+    const Stall stall(stats_.stall_evict_ns);
+    finish_move(resident);
+    return true;
+  }
+  return false;
+}
+
+void Residency::evict_all() {
+  const Lock lock(mutex_);
+  const Tier tier = hierarchy_.compute_tier();
+  while (!in_flight_.empty()) finish_move(in_flight_.front());
+  for (std::size_t at = 0; at < residents_.size(); ++at) {
+    Resident* resident = residents_[at].get();
+    if (resident->on(tier).state != CopyState::kCurrent || resident->on(tier).pins > 0) continue;
+    if (depart(resident, tier) && resident->move) finish_move(resident);
+  }
+  hierarchy_.pool(tier).trim();
+}
+
+// ---- books --------------------------------------------------------------------------------------------------------------------------
+
+std::uint64_t Residency::unmovable_bytes(Tier tier) const {
+  const std::uint64_t used = hierarchy_.pool(tier).used_bytes();
+  const std::uint64_t movable = resident_bytes_[index_of(tier)];
+  return used > movable ? used - movable : 0;
+}
+
+void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
+  const std::uint64_t need = unmovable_bytes(tier) + pinned_bytes_[index_of(tier)] + extra_bytes;
+  if (tier == hierarchy_.compute_tier()) timeline_.on_need(need);
+  auto& most = needs_.working_set[index_of(tier)];
+  if (need <= most) return;
+  most = need;
+  needs_.working_set_at[index_of(tier)] = operator_name_;
+}
+
+void Residency::note_content() {
+  std::uint64_t content = content_bytes_;
+  for (const Tier tier : hierarchy_.levels())
+    if (tier != Tier::kNvme) content += unmovable_bytes(tier);
+  needs_.content = std::max(needs_.content, content);
+}
+
+void Residency::note_future_need(Tier tier, std::uint64_t bytes, const char* what) {
+  const Lock lock(mutex_);
+  const char* before = std::exchange(operator_name_, what);
+  note_need(tier, bytes);
+  operator_name_ = before;
+}
+
+void Residency::with_timeline(const std::function<void(Timeline&)>& use) {
+  const Lock lock(mutex_);
+  use(timeline_);
+}
+
+void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
+  const Lock lock(mutex_);
+  operator_name_ = name;
+  timeline_.on_operator(operator_hash);
+}
+
+void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed) {
+  const Lock lock(mutex_);
+  measuring_ = measuring;
+  may_exceed_ = std::move(may_exceed);
+}
+
+bool Residency::is_refused() const {
+  const Lock lock(mutex_);
+  return refused_;
+}
+
+Needs Residency::needs() const {
+  const Lock lock(mutex_);
+  return needs_;
+}
+
+ResidencyStats Residency::stats() const {
+  const Lock lock(mutex_);
+  return stats_;
+}
+
+void Residency::reset_stats() {
+  const Lock lock(mutex_);
+  stats_ = ResidencyStats();
+}
+
+std::exception_ptr Residency::failure() const {
+  const Lock lock(mutex_);
+  return failure_;
+}
+
+std::uint64_t Residency::resident_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return resident_bytes_[index_of(tier)];
+}
+
+std::uint64_t Residency::pinned_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return pinned_bytes_[index_of(tier)];
+}
+
+std::size_t Residency::num_residents() const {
+  const Lock lock(mutex_);
+  return residents_.size();
+}
+
+void Residency::for_each(const std::function<void(const Resident&)>& visit) const {
+  const Lock lock(mutex_);
+  for (const auto& resident : residents_) visit(*resident);
+}
+
+}  // namespace asterias::evict

@@ -1,0 +1,193 @@
+// Moves residents between tiers so that what is pinned is there, and no tier ever holds more than its limit.
+//
+// The one place that moves anything. Policies order (eviction_policy.hpp), pools count (chunk/tier_pool.hpp), the timeline foretells
+// (timeline.hpp); torch is unknown here: tenants are told where their bytes are. Called by the interception before and after each
+// operator, by the allocator inside an allocation, and by the update.
+//
+// Invariants
+//   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while they are there.
+//   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any allocation.
+//   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing has changed
+//     but what lies where.
+//   * After a failed transfer the first error is kept (failure()); the payload is where it was.
+//
+// Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it.
+// Units: bytes; moments; nanoseconds.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "chunk/hierarchy.hpp"
+#include "evict/eviction_policy.hpp"
+#include "evict/resident.hpp"
+#include "evict/timeline.hpp"
+
+namespace asterias::evict {
+
+enum class Access : std::uint8_t {
+  kRead,
+  kWrite,      // reads and writes: all other copies become absent
+  kOverwrite,  // writes every byte that matters: the old content need not be brought
+};
+
+struct Want {
+  Resident* resident;
+  Access access;
+};
+
+// What moved since the counters were reset.
+struct ResidencyStats {
+  std::uint64_t h2d_bytes = 0;
+  std::uint64_t d2h_bytes = 0;
+  std::uint64_t nvme_read_bytes = 0;
+  std::uint64_t nvme_write_bytes = 0;
+  std::uint64_t evictions_clean = 0;
+  std::uint64_t evictions_dirty = 0;
+  std::uint64_t fetches = 0;
+  std::uint64_t prefetch_hits = 0;
+  std::uint64_t stall_fetch_ns = 0;  // waiting for bytes that an operator or the update needs
+  std::uint64_t stall_evict_ns = 0;  // waiting for bytes to leave
+};
+
+// The most that was needed at once on each tier since the start: what an exact refusal names.
+struct Needs {
+  std::array<std::uint64_t, 2> working_set{};  // per memory tier: pinned, unmovable and asked for, in bytes
+  std::array<std::string, 2> working_set_at;   // what ran then
+  std::uint64_t content = 0;                   // of all residents, plus what cannot move on the compute tier
+  std::uint64_t largest_resident = 0;
+};
+
+class Residency {
+ public:
+  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy);
+  Residency(const Residency&) = delete;
+  Residency& operator=(const Residency&) = delete;
+  ~Residency();
+
+  // ---- residents
+  // Makes a chunk of `bytes` (a multiple of the page size) without content or memory.
+  Resident* make_chunk(chunk::ListKind list, std::uint64_t bytes, std::int64_t update_index);
+  // Takes over a block and what is in it as an activation whose only tenant is `tenant`.
+  Resident* adopt(chunk::Block block, Tenant* tenant);
+  void add_tenant(Resident* resident, Tenant* tenant);
+  // Takes a tenant out; an activation, or a retired chunk, dies with its last one. Returns how many tenants are left.
+  std::size_t remove_tenant(Resident* resident, Tenant* tenant);
+  // Lets a chunk die as soon as it has no tenants.
+  void retire(Resident* resident);
+  // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
+  void forget(Resident* resident);
+  // Takes the payload out as a plain block on the compute tier, its only copy, and ends the resident. For survivors of the last engine.
+  // Empty when it does not fit.
+  chunk::Block surrender(Resident* resident);
+
+  // ---- pins
+  // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned.
+  void acquire(std::span<const Want> wants, Tier tier);
+  void release(std::span<const Want> wants, Tier tier) noexcept;
+  // The payload's address on a tier. REQUIRES: pinned there.
+  std::byte* address(const Resident* resident, Tier tier) const { return resident->on(tier).block.data(); }
+  // Starts bringing a resident to `tier` if that takes no eviction. Never throws for want of room.
+  void prefetch(Resident* resident, Tier tier);
+  // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later.
+  void write_behind(Resident* resident, Tier tier);
+
+  // ---- room
+  // Takes a block of unmovable memory for the caller, evicting as needed. Throws OutOfMemory.
+  chunk::Block allocate(std::uint64_t bytes, Tier tier);
+  void evict_all();
+
+  // Calls `visit` for every resident under the lock.
+  void for_each(const std::function<void(const Resident&)>& visit) const;
+
+  // ---- what is foretold and recorded. Each call takes the lock.
+  void with_timeline(const std::function<void(Timeline&)>& use);
+  // Passes an operator boundary: `name` (static storage) is what OutOfMemory and Needs will name.
+  void begin_operator(const char* name, std::uint64_t operator_hash);
+
+  // ---- limits
+  // While measuring, requests beyond a limit are granted if `may_exceed(bytes)` allows, and is_refused() says so.
+  void set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed = nullptr);
+  bool is_refused() const;
+  Needs needs() const;
+  // Notes that `bytes` on `tier` will be pinned at once some time, on top of what cannot move now.
+  void note_future_need(Tier tier, std::uint64_t bytes, const char* what);
+
+  ResidencyStats stats() const;
+  void reset_stats();
+  std::exception_ptr failure() const;
+  const chunk::Hierarchy& hierarchy() const { return hierarchy_; }
+  // Sums the resident bytes on a tier, for tests of the books.
+  std::uint64_t resident_bytes(Tier tier) const;
+  std::uint64_t pinned_bytes(Tier tier) const;
+  std::size_t num_residents() const;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  Resident* add_resident(std::uint64_t bytes);
+  void destroy(Resident* resident);
+  void die_if_unneeded(Resident* resident);
+
+  void pin(Resident* resident, Tier tier);
+  void unpin(Resident* resident, Tier tier) noexcept;
+  void touch(Resident* resident);
+
+  void start_bring(Resident* resident, Tier tier, Access access);
+  void start_fetch(Resident* resident, Tier from, Tier to);
+  void fill_blank(Resident* resident, Tier tier, Access access);
+  Tier source_of(const Resident* resident, Tier tier) const;
+  void settle(Resident* resident, Tier tier, Access access);
+  void invalidate_others(Resident* resident, Tier tier);
+
+  chunk::Block take_room(std::uint64_t bytes, Tier tier);
+  bool make_some_room(std::uint64_t bytes, Tier tier);
+  std::uint64_t start_departures(std::uint64_t shortfall, Tier tier);
+  bool depart(Resident* resident, Tier tier);
+  bool finish_one(Tier tier);
+  std::optional<chunk::Extents> take_extents(std::uint64_t bytes);
+  bool reclaim_extents();
+  void collect_candidates(Tier tier);
+  bool is_redundant(const Resident* resident, Tier tier) const;
+  bool may_exceed(std::uint64_t bytes);
+
+  void start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket);
+  void finish_move(Resident* resident);
+  void count_move(Tier from, Tier to, std::uint64_t bytes);
+  void become_current(Resident* resident, Tier tier);
+  void drop(Resident* resident, Tier tier);
+  void point_tenants(Resident* resident, std::byte* payload);
+
+  void note_need(Tier tier, std::uint64_t extra_bytes);
+  void note_content();
+  std::uint64_t unmovable_bytes(Tier tier) const;
+
+  const chunk::Hierarchy hierarchy_;
+  const std::unique_ptr<EvictionPolicy> policy_;
+
+  mutable std::mutex mutex_;
+  Timeline timeline_;
+  std::vector<std::unique_ptr<Resident>> residents_;
+  std::vector<Resident*> in_flight_;
+  std::vector<Candidate> candidates_;  // scratch
+  std::array<std::uint64_t, kNumTiers> resident_bytes_{};
+  std::array<std::uint64_t, kNumTiers> pinned_bytes_{};
+  std::uint64_t content_bytes_ = 0;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t clock_ = 0;
+  const char* operator_name_ = "start";
+  bool measuring_ = false;
+  bool refused_ = false;
+  std::function<bool(std::uint64_t)> may_exceed_;
+  Needs needs_;
+  ResidencyStats stats_;
+  std::exception_ptr failure_;
+};
+
+}  // namespace asterias::evict

@@ -1,0 +1,77 @@
+// Anything the runtime moves: a chunk's payload, or the storage of an activation. A record, owned and changed by Residency alone.
+//
+// Threading: Residency's lock covers every member.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/tier.hpp"
+#include "chunk/copy_state.hpp"
+#include "chunk/hierarchy.hpp"
+#include "chunk/list_kind.hpp"
+#include "evict/timeline.hpp"
+
+namespace asterias::evict {
+
+// Somebody whose pointers follow a resident's bytes on the compute tier.
+class Tenant {
+ public:
+  Tenant() = default;
+  Tenant(const Tenant&) = delete;
+  Tenant& operator=(const Tenant&) = delete;
+
+  // Points at the payload's first byte, or nowhere (null: absent). Called under Residency's lock: must not call back, block,
+  // allocate through torch or destroy a tensor.
+  virtual void follow(std::byte* payload) noexcept = 0;
+
+ protected:
+  ~Tenant() = default;  // Residency never owns a tenant
+};
+
+// The payload's bytes on one tier.
+struct Copy {
+  chunk::CopyState state = chunk::CopyState::kAbsent;
+  chunk::Block block;      // memory tiers
+  chunk::Extents extents;  // nvme
+  int pins = 0;
+
+  bool is_readable() const { return state == chunk::CopyState::kCurrent || state == chunk::CopyState::kLeaving; }
+};
+
+// The one move a resident may have in flight.
+struct Move {
+  Tier from;
+  Tier to;
+  bool leaves;  // the source is dropped when the move has ended
+  chunk::MoveTicket ticket;
+};
+
+struct Resident {
+  std::uint64_t id = 0;
+  std::uint64_t bytes = 0;   // of the payload, rounded up to whole pages
+  std::uint32_t index = 0;   // in Residency's table
+  bool is_chunk = false;
+  bool blank = false;        // no content worth moving: zeros when read
+  bool dying = false;        // goes when the last pin does
+  bool retired = false;      // a chunk whose engine is gone: goes with its last tenant
+  chunk::ListKind list = chunk::ListKind::kParam;
+  std::int64_t update_index = -1;  // a chunk's place in the update
+  TraceKey key;
+  std::uint64_t last_use = 0;
+  std::array<Copy, kNumTiers> copies;
+  std::optional<Move> move;
+  std::vector<Tenant*> tenants;
+
+  Copy& on(Tier tier) { return copies[static_cast<int>(tier)]; }
+  const Copy& on(Tier tier) const { return copies[static_cast<int>(tier)]; }
+  bool is_pinned() const {
+    for (const auto& copy : copies)
+      if (copy.pins > 0) return true;
+    return false;
+  }
+};
+
+}  // namespace asterias::evict

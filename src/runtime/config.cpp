@@ -1,0 +1,207 @@
+// The public calls, and the rules that concern more than one field. What one field accepts is in config_fields.cpp's
+// table.
+#include "runtime/config.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+#include "base/tier.hpp"
+#include "runtime/config_fields.hpp"
+#include "runtime/config_text.hpp"
+
+namespace asterias {
+namespace {
+
+using config::Complaints;
+using config::Json;
+
+void throw_if_any(Complaints complaints) {
+  if (!complaints.empty()) throw ConfigError(std::move(complaints));
+}
+
+[[noreturn]] void throw_unreadable(const std::string& path) {
+  throw ConfigError("cannot read " + path + ": " + std::strerror(errno));
+}
+
+std::string read_file(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) throw_unreadable(path);
+  std::string text;
+  char block[4096];
+  while (const std::size_t num_read = std::fread(block, 1, sizeof block, file.get())) text.append(block, num_read);
+  if (std::ferror(file.get())) throw_unreadable(path);
+  return text;
+}
+
+// Reads `text` on top of the defaults. A tree with a repeated key is read too, so that all complaints come at once.
+EngineConfig read_text(std::string_view text, Complaints& complaints) {
+  EngineConfig read;
+  const Json tree = config::parse_text(text, complaints);
+  const bool is_json = complaints.empty() || !tree.is_null();
+  if (is_json) config::read_tree(tree, read, complaints);
+  return read;
+}
+
+// Reads the right-hand side of an override: JSON where it is JSON, else a string as it stands. What opens like a JSON
+// string, list or object must be one: a missing bracket should not become part of a name.
+Json read_override_value(const std::string& key, std::string_view text) {
+  Complaints complaints;
+  Json value = config::parse_text(text, complaints);
+  if (complaints.empty()) return value;
+  const bool opens_like_json = !text.empty() && std::string_view("{[\"").find(text.front()) != std::string_view::npos;
+  if (!opens_like_json) return std::string(text);
+  for (auto& complaint : complaints) complaint.insert(0, key + ": ");
+  throw ConfigError(std::move(complaints));
+}
+
+// Wraps `value` so that it stands where the dotted `key` says.
+Json nest(std::string_view key, Json value) {
+  for (;;) {
+    const auto dot = key.rfind('.');
+    const std::string name(key.substr(dot == key.npos ? 0 : dot + 1));
+    value = Json::object({{name, std::move(value)}});
+    if (dot == key.npos) return value;
+    key = key.substr(0, dot);
+  }
+}
+
+// Fields may be set by hand, so their values are checked as if they had just been read.
+void check_each_field(const EngineConfig& config, Complaints& complaints) {
+  EngineConfig scratch;
+  config::read_tree(config::write_tree(config), scratch, complaints);
+}
+
+void check_device(const EngineConfig& config, Complaints& complaints) {
+  const TierConfig& gpu = config.tiers.gpu;
+  if (config.device.starts_with("cuda")) {
+    complaints.push_back("device: \"" + config.device +
+                         "\" needs CUDA, which this build does not support; use \"cpu\" or \"simulated\"");
+  } else if (config.device == "simulated") {
+    if (!gpu.limit.is_set())
+      complaints.push_back("tiers.gpu.limit: missing; device \"simulated\" needs it as the accelerator's capacity");
+    if (gpu.limit.share)
+      complaints.push_back(
+          "tiers.gpu.limit: a share, but device \"simulated\" has no memory to take a share of; give bytes");
+  } else {
+    const std::string remedy =
+        " works only with an accelerator or device \"simulated\", and device is \"" + config.device + "\"";
+    if (gpu.limit.is_set()) complaints.push_back("tiers.gpu.limit:" + remedy + "; remove it or change the device");
+    if (gpu.link.h2d_bytes_per_second != 0 || gpu.link.d2h_bytes_per_second != 0)
+      complaints.push_back("tiers.gpu.link:" + remedy + "; remove it or change the device");
+  }
+}
+
+void check_tiers(const EngineConfig& config, Complaints& complaints) {
+  for (const auto& [tier, tier_config] :
+       {std::pair{Tier::kGpu, &config.tiers.gpu}, {Tier::kCpu, &config.tiers.cpu}, {Tier::kNvme, &config.tiers.nvme}}) {
+    if (tier_config->limit.bytes && tier_config->limit.share)
+      complaints.push_back("tiers." + std::string(tier_name(tier)) +
+                           ".limit: both bytes and a share are set; keep one");
+  }
+  if (config.tiers.nvme.limit.is_set() && config.tiers.nvme.paths.empty())
+    complaints.push_back("tiers.nvme.path: missing; tiers.nvme.limit is set, so name the folder of the swap files");
+}
+
+// Complains of hyper-parameters the optimizer's type does not have.
+void check_type_has(const OptimizerParams& params, bool is_sgd, const std::string& prefix, Complaints& complaints) {
+  const auto refuse = [&](bool is_set, const char* key) {
+    if (is_set)
+      complaints.push_back(prefix + key + ": not a parameter of " +
+                           (is_sgd ? "SGD; it belongs to Adam and AdamW" : "Adam or AdamW; it belongs to SGD"));
+  };
+  refuse(is_sgd && params.betas.has_value(), "betas");
+  refuse(is_sgd && params.eps.has_value(), "eps");
+  refuse(!is_sgd && params.momentum.has_value(), "momentum");
+  refuse(!is_sgd && params.dampening.has_value(), "dampening");
+  refuse(!is_sgd && params.nesterov.has_value(), "nesterov");
+}
+
+// Applies torch's rule for SGD to `params`, which take what they lack from `inherited`.
+void check_nesterov(const OptimizerParams& params, const OptimizerParams& inherited, const std::string& prefix,
+                    Complaints& complaints) {
+  const bool nesterov = params.nesterov.value_or(inherited.nesterov.value_or(false));
+  const double momentum = params.momentum.value_or(inherited.momentum.value_or(0));
+  const double dampening = params.dampening.value_or(inherited.dampening.value_or(0));
+  if (nesterov && (momentum <= 0 || dampening != 0))
+    complaints.push_back(prefix + "nesterov: needs momentum above 0 and dampening 0; found momentum " +
+                         Json(momentum).dump() + " and dampening " + Json(dampening).dump());
+}
+
+void check_optimizer(const OptimizerConfig& optimizer, Complaints& complaints) {
+  const bool is_sgd = optimizer.type == OptimizerType::kSgd;
+  const auto check = [&](const OptimizerParams& params, const std::string& prefix) {
+    check_type_has(params, is_sgd, prefix, complaints);
+    if (is_sgd) check_nesterov(params, optimizer.params, prefix, complaints);
+  };
+  check(optimizer.params, "optimizer.params.");
+  for (std::size_t i = 0; i < optimizer.param_groups.size(); ++i)
+    check(optimizer.param_groups[i].params, "optimizer.param_groups[" + std::to_string(i) + "].");
+}
+
+void check_batch_sizes(const EngineConfig& config, Complaints& complaints) {
+  const std::int64_t batch = config.train_batch_size;
+  const std::int64_t micro = config.train_micro_batch_size_per_gpu;
+  const std::int64_t steps = config.gradient_accumulation_steps;
+  if (batch <= 0) return;
+  if (micro > 0 && steps > 0) {
+    if (batch / micro != steps || batch % micro != 0)
+      complaints.push_back("train_batch_size: " + std::to_string(batch) + " is not train_micro_batch_size_per_gpu " +
+                           std::to_string(micro) + " times gradient_accumulation_steps " + std::to_string(steps));
+  } else if (micro > 0 && batch % micro != 0) {
+    complaints.push_back("train_batch_size: " + std::to_string(batch) +
+                         " is not a multiple of train_micro_batch_size_per_gpu " + std::to_string(micro));
+  } else if (steps > 0 && batch % steps != 0) {
+    complaints.push_back("train_batch_size: " + std::to_string(batch) +
+                         " is not a multiple of gradient_accumulation_steps " + std::to_string(steps));
+  }
+}
+
+}  // namespace
+
+EngineConfig EngineConfig::from_file(const std::string& path) {
+  Complaints complaints;
+  EngineConfig read = read_text(read_file(path), complaints);
+  for (auto& complaint : complaints) complaint.insert(0, path + ": ");
+  throw_if_any(std::move(complaints));
+  return read;
+}
+
+EngineConfig EngineConfig::from_json(std::string_view text) {
+  Complaints complaints;
+  EngineConfig read = read_text(text, complaints);
+  throw_if_any(std::move(complaints));
+  return read;
+}
+
+void EngineConfig::set(std::string_view assignment) {
+  const auto equals = assignment.find('=');
+  if (equals == assignment.npos || equals == 0)
+    throw ConfigError("want an override such as tiers.cpu.limit=8GiB, found \"" + std::string(assignment) + "\"");
+  const std::string key(assignment.substr(0, equals));
+  EngineConfig changed = *this;
+  Complaints complaints;
+  config::read_tree(nest(key, read_override_value(key, assignment.substr(equals + 1))), changed, complaints);
+  throw_if_any(std::move(complaints));
+  *this = std::move(changed);
+}
+
+void EngineConfig::validate() const {
+  Complaints complaints;
+  check_each_field(*this, complaints);
+  check_device(*this, complaints);
+  check_tiers(*this, complaints);
+  check_optimizer(optimizer, complaints);
+  check_batch_sizes(*this, complaints);
+  throw_if_any(std::move(complaints));
+}
+
+std::string EngineConfig::to_json() const {
+  return config::write_tree(*this).dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace asterias

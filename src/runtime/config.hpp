@@ -1,0 +1,124 @@
+// Everything a user may choose, with its default; read from JSON, set by hand, or overridden by "a.b=c".
+//
+// DeepSpeed's and PatrickStar's names are used where the meaning is the same. Reading is strict: an unknown key (the nearest known
+// one is named), a wrong type or an impossible value is a complaint, and all complaints come in one ConfigError.
+// Knows nothing of torch. docs/config.md lists every field; a test compares that page with this reader.
+//
+// Threading: a plain value. Units: in the names; sizes in bytes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace asterias {
+
+// A budget as written: absolute bytes, or a share of what the machine has (DRAM for cpu, free space for nvme).
+struct ByteLimit {
+  std::optional<std::uint64_t> bytes;
+  std::optional<double> share;  // in (0, 1]
+  bool is_set() const { return bytes.has_value() || share.has_value(); }
+};
+
+struct LinkConfig {
+  std::uint64_t h2d_bytes_per_second = 0;  // 0: as fast as memcpy
+  std::uint64_t d2h_bytes_per_second = 0;
+};
+
+struct TierConfig {
+  ByteLimit limit;                 // unset: no limit (nvme: tier absent unless a path is given)
+  std::vector<std::string> paths;  // nvme only: folders for swap files ("path": one string or a list)
+  LinkConfig link;                 // gpu only, device "simulated" only
+};
+
+struct TiersConfig {
+  TierConfig gpu;
+  TierConfig cpu;
+  TierConfig nvme;
+};
+
+enum class OptimizerType : std::uint8_t { kAdam, kAdamW, kSgd };
+
+// Hyper-parameters as torch names them. Unset ones take torch's default for the type (Adam lr 1e-3, AdamW weight_decay 1e-2, ...);
+// in a param group, unset ones are inherited from optimizer.params.
+struct OptimizerParams {
+  std::optional<double> lr;
+  std::optional<std::vector<double>> betas;  // exactly two
+  std::optional<double> eps;
+  std::optional<double> weight_decay;
+  std::optional<double> momentum;   // SGD
+  std::optional<double> dampening;  // SGD
+  std::optional<bool> nesterov;     // SGD
+};
+
+// Parameters whose names match one of `match` (glob: '*' any run, '?' one character) get these. The first group that matches wins.
+struct ParamGroupConfig {
+  std::vector<std::string> match;
+  OptimizerParams params;
+};
+
+struct OptimizerConfig {
+  OptimizerType type = OptimizerType::kAdamW;
+  OptimizerParams params;
+  bool use_hybrid_adam = true;  // PatrickStar's key; the update runs where the plan says either way
+  std::vector<ParamGroupConfig> param_groups;
+};
+
+enum class Eviction : std::uint8_t { kNextUse, kLru };
+
+struct PlacementConfig {
+  Eviction eviction = Eviction::kNextUse;
+};
+
+struct IoConfig {
+  std::string engine = "threads";
+  std::uint64_t block_bytes = 4 * 1024 * 1024;  // key "block_size"
+  int queue_depth = 8;
+  bool direct = true;
+};
+
+struct CpuConfig {
+  int threads = 0;  // of the optimizer update; 0: cores in the affinity mask divided by local ranks
+};
+
+// Slow checks for finding wrong code, never needed for right results.
+struct DebugConfig {
+  bool poison = false;        // fills freed and evicted memory with NaNs
+  bool evict_always = false;  // evicts everything unpinned after every operator
+  bool audit = false;         // compares every read-only input before and after each operator; StateError names the one that changed
+};
+
+struct EngineConfig {
+  std::string device = "auto";  // auto, cpu, simulated (cuda:N is refused with what to do until the CUDA plugin is there)
+  TiersConfig tiers;
+  OptimizerConfig optimizer;
+  std::optional<double> gradient_clipping;        // global L2 norm; unset or 0: off
+  std::int64_t train_batch_size = 0;              // 0: unset. If all three are set: batch = micro * accumulation (one rank)
+  std::int64_t train_micro_batch_size_per_gpu = 0;
+  std::int64_t gradient_accumulation_steps = 0;
+  std::uint64_t default_chunk_elements = 64 * 1024 * 1024;  // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
+  bool release_after_init = true;
+  bool use_cpu_embedding = false;
+  PlacementConfig placement;
+  int prefetch = 2;  // chunks fetched ahead of the update; 0: on demand
+  IoConfig io;
+  CpuConfig cpu;
+  DebugConfig debug;
+
+  // Reads a JSON file or text. Throws ConfigError with every complaint; the file's absence is one.
+  static EngineConfig from_file(const std::string& path);
+  static EngineConfig from_json(std::string_view text);
+
+  // Applies one override "a.b.c=value"; the value is JSON, or a bare string. Same strictness.
+  void set(std::string_view assignment);
+
+  // Checks what cannot be checked field by field (device against tiers, batch sizes). Called by initialize_engine.
+  void validate() const;
+
+  // Writes every field with its resolved value as JSON that from_json reads back to an equal configuration.
+  std::string to_json() const;
+};
+
+}  // namespace asterias

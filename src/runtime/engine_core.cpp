@@ -1,0 +1,228 @@
+#include "runtime/engine_core.hpp"
+
+#include <atomic>
+#include <cmath>
+#include <exception>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/process_memory.hpp"
+
+namespace asterias {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+std::uint64_t next_engine_id() {
+  static std::atomic<std::uint64_t> id{0};
+  return ++id;
+}
+
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) { return (a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdULL; }
+
+runtime::StateLists state_lists(const EngineConfig& config) {
+  if (config.optimizer.type != OptimizerType::kSgd) return {true, true};
+  bool momentum = config.optimizer.params.momentum.value_or(0) != 0;
+  for (const auto& group : config.optimizer.param_groups) momentum |= group.params.momentum.value_or(0) != 0;
+  return {momentum, false};
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of)
+    : id_(next_engine_id()), config_(config), runtime_((config.validate(), runtime::Runtime::attach(config))) {
+  try {
+    module_ = make_module();
+    if (!module_) throw StateError(StateError::Cause::kMisuse, "model_func returned no module");
+    runtime::release_last_outputs();
+    data_ = std::make_unique<runtime::ModelData>(runtime_, module_, config_.default_chunk_elements * sizeof(float),
+                                                 state_lists(config_), config_.gradient_clipping.value_or(0) > 0);
+    optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
+    hold_buffers();
+    note_update_need();
+  } catch (const OutOfMemory&) {
+    // The measuring pass may exceed the limits where the machine has the memory; here it has not.
+    data_.reset();
+    module_.reset();
+    auto runtime = runtime_;
+    runtime::Runtime::detach(runtime_);
+    runtime->refuse("measured while the model was built", false);
+  } catch (...) {
+    optimizer_.reset();
+    data_.reset();
+    module_.reset();
+    runtime::Runtime::detach(runtime_);
+    throw;
+  }
+}
+
+EngineCore::~EngineCore() {
+  if (!runtime_) return;
+  runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
+  runtime::release_last_outputs();
+  buffers_.reset();
+  optimizer_.reset();
+  data_.reset();
+  module_.reset();
+  runtime::Runtime::detach(runtime_);
+}
+
+// Buffers are not chunked: running statistics and masks are small, and torch reads some of them by pointer.
+void EngineCore::hold_buffers() {
+  std::vector<torch::Tensor> buffers;
+  for (const auto& buffer : module_->buffers())
+    if (buffer.defined()) buffers.push_back(buffer);
+  buffers_ = std::make_unique<runtime::Pin>(runtime_->shared_residency(), buffers);
+}
+
+void EngineCore::note_update_need() {
+  runtime_->residency().note_future_need(Tier::kCpu, data_->update_working_set_bytes(), "the optimizer update");
+}
+
+// ---- passes -------------------------------------------------------------------------------------------------------------------------
+
+EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
+    : core_(core), records_(torch::GradMode::is_enabled()), exceptions_(std::uncaught_exceptions()), start_(Clock::now()) {
+  core.runtime_->check_failure();
+  const std::uint64_t call = mix(mix(signature, core.id_), core.module_->is_training());
+  core.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
+    if (!records_) return timeline.suspend();
+    if (!timeline.in_pass()) timeline.begin_pass(call);
+    timeline.on_operator(call);  // a second forward within the pass must be the same one, too
+  });
+}
+
+EngineCore::Forward::~Forward() {
+  core_.next_.forward_ms += ms_since(start_);
+  const bool failed = std::uncaught_exceptions() > exceptions_;
+  core_.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
+    if (!records_) return timeline.resume();
+    if (failed) timeline.abandon_pass();
+  });
+}
+
+void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph, bool create_graph) {
+  runtime_->check_failure();
+  const auto start = Clock::now();
+  if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
+  try {
+    loss.backward(gradient, retain_graph, create_graph);
+  } catch (...) {
+    runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
+    throw;
+  }
+  runtime::release_last_outputs();
+  next_.backward_ms += ms_since(start);
+  end_pass();
+}
+
+void EngineCore::end_pass() {
+  runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
+    if (!timeline.in_pass()) return;
+    ++next_.num_passes;
+    next_.num_operators += timeline.now();
+    timeline.end_pass();
+    next_.is_warm_up |= timeline.num_recorded() != recorded_before_;
+    recorded_before_ = timeline.num_recorded();
+  });
+  note_update_need();
+  runtime_->check_refusal();
+}
+
+// ---- steps --------------------------------------------------------------------------------------------------------------------------
+
+void EngineCore::finish_step(double grad_norm, double update_ms) {
+  auto& residency = runtime_->residency();
+  const auto moved = residency.stats();
+  next_.step = stats_.step + 1;
+  next_.grad_norm = grad_norm;
+  next_.update_ms = update_ms;
+  next_.lr = optimizer_->param_groups().front().options().get_lr();
+  next_.stall_fetch_ms = static_cast<double>(moved.stall_fetch_ns) / 1e6;
+  next_.stall_evict_ms = static_cast<double>(moved.stall_evict_ns) / 1e6;
+  next_.h2d_bytes = moved.h2d_bytes;
+  next_.d2h_bytes = moved.d2h_bytes;
+  next_.nvme_read_bytes = moved.nvme_read_bytes;
+  next_.nvme_write_bytes = moved.nvme_write_bytes;
+  next_.evictions_clean = moved.evictions_clean;
+  next_.evictions_dirty = moved.evictions_dirty;
+  next_.fetches = moved.fetches;
+  next_.prefetch_hits = moved.prefetch_hits;
+  for (const Tier tier : residency.hierarchy().levels()) {
+    auto& at = next_.tiers[static_cast<int>(tier)];
+    at.present = true;
+    if (tier == Tier::kNvme) {
+      const auto& swap = residency.hierarchy().swap();
+      at.used_bytes = swap.used_bytes();
+      at.peak_bytes = swap.peak_used_bytes();
+      at.limit_bytes = swap.limit_bytes();
+      continue;
+    }
+    auto& pool = residency.hierarchy().pool(tier);
+    pool.refresh_foreign();
+    at.used_bytes = pool.used_bytes() + pool.foreign_bytes();
+    at.peak_bytes = pool.peak_used_bytes() + pool.foreign_bytes();
+    at.limit_bytes = pool.limit_bytes();
+    pool.reset_peak();
+  }
+  residency.reset_stats();
+  stats_ = next_;
+  next_ = StepStats();
+  next_.loss = std::nan("");
+}
+
+// ---- looking ------------------------------------------------------------------------------------------------------------------------
+
+torch::Tensor EngineCore::parameter(const std::string& name) {
+  const auto* record = data_->find(name);
+  if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
+  const torch::NoGradGuard no_grad;
+  const auto value = record->tensor.scalar_type() == torch::kFloat ? record->tensor : record->tensor.to(torch::kFloat);
+  return data_->copy_out(value);
+}
+
+torch::Tensor EngineCore::gradient(const std::string& name) {
+  const auto* record = data_->find(name);
+  if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
+  if (!record->tensor.grad().defined())
+    throw StateError(StateError::Cause::kMisuse, "parameter '" + name + "' has no gradient: none was computed since zero_grad()");
+  return data_->copy_out(record->tensor.grad());
+}
+
+torch::Tensor EngineCore::buffer(const std::string& name) {
+  const auto buffers = module_->named_buffers();
+  const auto* found = buffers.find(name);
+  if (!found) throw StateError(StateError::Cause::kMisuse, "the module has no buffer named '" + name + "'");
+  return data_->copy_out(*found);
+}
+
+std::uint64_t EngineCore::fingerprint() {
+  runtime_->check_failure();
+  return asterias::fingerprint(*module_);
+}
+
+Plan EngineCore::plan() const {
+  Plan plan;
+  plan.chunk_bytes = data_->chunk_bytes();
+  plan.num_chunks = data_->layout().chunks.size();
+  plan.model_data_bytes = data_->model_data_bytes();
+  plan.num_parameters = data_->num_elements();
+  auto& residency = runtime_->residency();
+  const auto needs = residency.needs();
+  for (const auto& smallest : runtime_->smallest_budgets(false)) {
+    const bool is_memory = smallest.tier != Tier::kNvme;
+    const int at = static_cast<int>(smallest.tier);
+    plan.tiers.push_back({smallest.tier,
+                          is_memory ? residency.hierarchy().pool(smallest.tier).limit_bytes() : residency.hierarchy().swap().limit_bytes(),
+                          is_memory ? needs.working_set[at] : 0, is_memory ? needs.working_set_at[at] : "", smallest.bytes});
+  }
+  residency.with_timeline([&](const evict::Timeline& timeline) {
+    if (!timeline.plan()) return;
+    for (const auto& moment : timeline.plan()->moments) plan.need_bytes_by_moment.push_back(moment.need_bytes);
+  });
+  return plan;
+}
+
+}  // namespace asterias

@@ -1,0 +1,88 @@
+// The untemplated engine: one module, its chunks, its optimizer, and the passes and steps they go through.
+//
+// Engine<M> (include/asterias/engine.h) is a thin typed shell over it. What all engines share is runtime/runtime.hpp.
+//
+// Threading: engine thread only: the thread that made it, until it dies there.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "runtime/config.hpp"
+#include "runtime/interception.hpp"
+#include "runtime/model_data.hpp"
+#include "runtime/optimizer.hpp"
+#include "runtime/runtime.hpp"
+#include "runtime/telemetry.hpp"
+
+namespace asterias {
+
+class EngineCore {
+ public:
+  // Makes the module under the interception, so that its parameters may be larger than the compute tier, and takes it over.
+  using MakeModule = std::function<std::shared_ptr<torch::nn::Module>()>;
+  EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of);
+  EngineCore(const EngineCore&) = delete;
+  EngineCore& operator=(const EngineCore&) = delete;
+  ~EngineCore();
+
+  const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  const EngineConfig& config() const { return config_; }
+  const std::shared_ptr<runtime::Runtime>& shared_runtime() const { return runtime_; }
+  runtime::ModelData& data() { return *data_; }
+
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph, bool create_graph);
+
+  torch::Tensor parameter(const std::string& name);
+  torch::Tensor gradient(const std::string& name);
+  torch::Tensor buffer(const std::string& name);
+  std::uint64_t fingerprint();
+  const StepStats& stats() const { return stats_; }
+  Plan plan() const;
+
+  // One forward of the module (or of engine.run). In gradient mode it opens a pass or goes on with the open one; without, the timeline
+  // stands still. Ends the pass early when an exception leaves it.
+  class Forward {
+   public:
+    Forward(EngineCore& core, std::uint64_t signature);
+    Forward(const Forward&) = delete;
+    Forward& operator=(const Forward&) = delete;
+    ~Forward();
+
+   private:
+    EngineCore& core_;
+    const bool records_;
+    const int exceptions_;
+    const std::chrono::steady_clock::time_point start_;
+  };
+
+ private:
+  friend class Optimizer;
+
+  void hold_buffers();
+  void note_update_need();
+  void end_pass();
+  void abandon_pass();
+  void finish_step(double grad_norm, double update_ms);
+  std::uint64_t id_;
+  EngineConfig config_;
+  std::shared_ptr<runtime::Runtime> runtime_;
+  runtime::Scope scope_;
+  std::shared_ptr<torch::nn::Module> module_;
+  std::unique_ptr<runtime::ModelData> data_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<runtime::Pin> buffers_;
+  StepStats stats_;  // of the last step
+  StepStats next_;   // being filled
+  std::uint64_t recorded_before_ = 0;
+};
+
+// Hashes names, shapes, dtypes and bits of all parameters and buffers of a module, in the order of registration. A module outside any
+// engine and the same module trained by one have equal fingerprints exactly if all bits are equal.
+std::uint64_t fingerprint(const torch::nn::Module& module);
+
+}  // namespace asterias

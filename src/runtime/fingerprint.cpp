@@ -1,0 +1,58 @@
+#include <torch/nn/module.h>
+#include <xxhash.h>
+
+#include <memory>
+
+#include "runtime/engine_core.hpp"
+#include "runtime/interception.hpp"
+#include "runtime/runtime.hpp"
+
+namespace asterias {
+namespace {
+
+struct FreeState {
+  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
+
+// XXH3 over one value after another; a length before each makes the sequence unambiguous.
+class Hasher {
+ public:
+  Hasher() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
+
+  void add(const void* bytes, std::size_t count) {
+    const std::uint64_t length = count;
+    XXH3_64bits_update(state_.get(), &length, sizeof length);
+    XXH3_64bits_update(state_.get(), bytes, count);
+  }
+
+  void add(const std::string& name, const torch::Tensor& tensor) {
+    add(name.data(), name.size());
+    const auto dtype = static_cast<std::int32_t>(tensor.scalar_type());
+    add(&dtype, sizeof dtype);
+    add(tensor.sizes().data(), tensor.sizes().size() * sizeof(std::int64_t));
+    const auto runtime = runtime::Runtime::current();
+    std::optional<runtime::Pin> pin;
+    const torch::NoGradGuard no_grad;
+    const torch::Tensor dense = tensor.is_contiguous() ? tensor : tensor.contiguous();
+    if (runtime) pin.emplace(runtime->shared_residency(), std::vector<torch::Tensor>{dense}, evict::Access::kRead);
+    add(dense.const_data_ptr(), dense.nbytes());
+  }
+
+  std::uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, FreeState> state_;
+};
+
+}  // namespace
+
+std::uint64_t fingerprint(const torch::nn::Module& module) {
+  Hasher hasher;
+  for (const auto& item : module.named_parameters())
+    if (item.value().defined()) hasher.add(item.key(), item.value());
+  for (const auto& item : module.named_buffers())
+    if (item.value().defined()) hasher.add(item.key(), item.value());
+  return hasher.value();
+}
+
+}  // namespace asterias

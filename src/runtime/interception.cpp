@@ -1,0 +1,267 @@
+#include "runtime/interception.hpp"
+
+#include <ATen/SparseCsrTensorImpl.h>
+#include <ATen/SparseTensorImpl.h>
+#include <ATen/core/boxing/KernelFunction.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/SmallVector.h>
+
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
+#include "runtime/operator_info.hpp"
+#include "runtime/runtime.hpp"
+#include "runtime/storage_slot.hpp"
+
+namespace asterias::runtime {
+namespace {
+
+constexpr auto kKey = c10::DispatchKey::Fake;
+
+using Wants = c10::SmallVector<evict::Want, 8>;
+
+// ---- which storages an argument names -----------------------------------------------------------------------------------------------
+
+bool is_compressed_sparse(c10::Layout layout) {
+  return layout == at::kSparseCsr || layout == at::kSparseCsc || layout == at::kSparseBsr || layout == at::kSparseBsc;
+}
+
+template <class Visit>
+void visit_storages(const at::Tensor& tensor, const Visit& visit) {
+  if (!tensor.defined()) return;
+  auto* impl = tensor.unsafeGetTensorImpl();
+  if (impl->has_storage()) {
+    if (auto* storage = impl->unsafe_storage().unsafeGetStorageImpl()) visit(storage);
+  } else if (tensor.layout() == at::kSparse) {
+    auto* sparse = static_cast<at::SparseTensorImpl*>(impl);
+    visit_storages(sparse->indices(), visit);
+    visit_storages(sparse->values(), visit);
+  } else if (is_compressed_sparse(tensor.layout())) {
+    auto* sparse = static_cast<at::SparseCsrTensorImpl*>(impl);
+    visit_storages(sparse->compressed_indices(), visit);
+    visit_storages(sparse->plain_indices(), visit);
+    visit_storages(sparse->values(), visit);
+  }
+}
+
+template <class Visit>
+void visit_storages(const c10::IValue& value, const Visit& visit) {
+  if (value.isTensor()) {
+    visit_storages(value.toTensor(), visit);
+  } else if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorList()) visit_storages(tensor, visit);
+  } else if (value.isList()) {  // Tensor?[] is a list, but no TensorList
+    for (const c10::IValue& element : value.toListRef()) visit_storages(element, visit);
+  }
+}
+
+// Tells operators apart that differ in sizes only. FNV-1a over dimensions.
+std::uint64_t hash_call(const OperatorInfo& info, c10::ArrayRef<c10::IValue> arguments) {
+  std::uint64_t hash = info.hash;
+  for (const auto& argument : arguments)
+    if (argument.isTensor() && argument.toTensor().defined())
+      for (const auto size : argument.toTensor().sizes()) hash = (hash ^ static_cast<std::uint64_t>(size)) * 0x100000001b3ULL;
+  return hash;
+}
+
+// ---- per-thread state ---------------------------------------------------------------------------------------------------------------
+
+class Frame;
+thread_local Frame* outermost_frame = nullptr;
+thread_local int scope_count = 0;
+
+// The outputs of this thread's last operator.
+struct LastOutputs {
+  std::shared_ptr<Runtime> runtime;
+  Wants wants;
+
+  void release() noexcept {
+    if (!wants.empty()) runtime->residency().release(wants, runtime->compute_tier());
+    wants.clear();
+    runtime.reset();
+  }
+  ~LastOutputs() { release(); }
+};
+thread_local LastOutputs last_outputs;
+
+// ---- one operator -------------------------------------------------------------------------------------------------------------------
+
+// Everything pinned for one outermost operator and those nested in it.
+class Frame {
+ public:
+  Frame(const std::shared_ptr<Runtime>& runtime, const OperatorInfo& info)
+      : runtime_(runtime), info_(info), is_outermost_(outermost_frame == nullptr) {
+    if (!is_outermost_) return;
+    outermost_frame = this;
+    last_outputs.release();
+  }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  ~Frame() {
+    if (!is_outermost_) return;
+    outermost_frame = nullptr;
+    residency().release(held_, runtime_->compute_tier());
+    bury();
+  }
+
+  void before(c10::ArrayRef<c10::IValue> arguments) {
+    if (is_outermost_) residency().begin_operator(info_.label, hash_call(info_, arguments));
+    if (info_.touches_tensors) {
+      Wants wants;
+      for (std::size_t i = 0; i < arguments.size(); ++i) collect(arguments[i], info_.uses[i], wants);
+      hold(wants);
+      if (runtime_->debug().audit && is_outermost_) remember_inputs(wants);
+    }
+    bury();
+  }
+
+  void after(c10::ArrayRef<c10::IValue> outputs) {
+    if (!is_outermost_) {  // the kernel that called this one may read what it returned
+      Wants wants;
+      for (const auto& output : outputs) collect(output, Use::kRead, wants);
+      hold(wants);
+      return;
+    }
+    if (!audited_.empty()) compare_inputs();
+    adopt_outputs(outputs);
+  }
+
+  bool is_outermost() const { return is_outermost_; }
+
+ private:
+  struct Audited {
+    evict::Resident* resident;
+    std::vector<std::byte> bytes;
+    std::size_t number;  // among the arguments' storages
+  };
+
+  evict::Residency& residency() const { return runtime_->residency(); }
+
+  void collect(const c10::IValue& value, Use use, Wants& wants) const {
+    if (use == Use::kNone || use == Use::kView) return;
+    const auto access = use == Use::kWrite ? evict::Access::kWrite : evict::Access::kRead;
+    visit_storages(value, [&](c10::StorageImpl* storage) {
+      // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are pinned.
+      auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage) : StorageSlot::of(storage);
+      if (slot) wants.push_back({slot->resident(), access});
+    });
+  }
+
+  void hold(const Wants& wants) {
+    if (wants.empty()) return;
+    residency().acquire(wants, runtime_->compute_tier());
+    auto& held = outermost_frame->held_;
+    held.append(wants.begin(), wants.end());
+  }
+
+  void adopt_outputs(c10::ArrayRef<c10::IValue> outputs) {
+    Wants wants;
+    for (const auto& output : outputs)
+      visit_storages(output, [&](c10::StorageImpl* storage) {
+        auto* slot = StorageSlot::adopt(runtime_->shared_residency(), storage);
+        if (slot && storage->_mutable_data_ptr_no_checks().get()) wants.push_back({slot->resident(), evict::Access::kRead});
+      });
+    if (wants.empty()) return;
+    residency().acquire(wants, runtime_->compute_tier());
+    last_outputs.runtime = runtime_;
+    last_outputs.wants = std::move(wants);
+  }
+
+  void remember_inputs(const Wants& wants) {
+    for (std::size_t i = 0; i < wants.size(); ++i) {
+      if (wants[i].access != evict::Access::kRead) continue;
+      const auto* at = residency().address(wants[i].resident, runtime_->compute_tier());
+      audited_.push_back({wants[i].resident, {at, at + wants[i].resident->bytes}, i});
+    }
+  }
+
+  void compare_inputs() const {
+    for (const auto& audited : audited_) {
+      const auto* at = residency().address(audited.resident, runtime_->compute_tier());
+      if (std::memcmp(at, audited.bytes.data(), audited.bytes.size()) == 0 || is_written(audited.resident)) continue;
+      throw StateError(StateError::Cause::kBug, "operator " + info_.name + " wrote tensor argument " +
+                                                    std::to_string(audited.number) + ", which its schema calls read-only");
+    }
+  }
+
+  bool is_written(const evict::Resident* resident) const {
+    for (const auto& want : held_)
+      if (want.resident == resident && want.access != evict::Access::kRead) return true;
+    return false;
+  }
+
+  const std::shared_ptr<Runtime>& runtime_;
+  const OperatorInfo& info_;
+  const bool is_outermost_;
+  Wants held_;
+  std::vector<Audited> audited_;
+};
+
+void intercept(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const auto below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kKey);
+  const OperatorInfo& info = operator_info(op);
+  const auto runtime = Runtime::current();
+  if (info.is_transparent || !runtime) {
+    op.redispatchBoxed(below, stack);
+    return;
+  }
+  bool is_outermost = false;
+  {
+    Frame frame(runtime, info);
+    frame.before(torch::jit::last(*stack, info.uses.size()));
+    op.redispatchBoxed(below, stack);
+    frame.after(torch::jit::last(*stack, op.schema().returns().size()));
+    is_outermost = frame.is_outermost();
+  }
+  if (is_outermost && runtime->debug().evict_always) {
+    runtime->residency().evict_all();
+    bury();
+  }
+}
+
+}  // namespace
+
+void install_interception() {
+  static const auto kRegistration = c10::Dispatcher::singleton().registerFallback(
+      kKey, c10::KernelFunction::makeFromBoxedFunction<&intercept>(), "asterias: residency of operator arguments");
+}
+
+bool is_in_scope() { return c10::impl::tls_is_dispatch_key_included(kKey); }
+
+Scope::Scope() {
+  if (scope_count++ == 0) c10::impl::tls_set_dispatch_key_included(kKey, true);
+}
+
+Scope::~Scope() {
+  if (--scope_count > 0) return;
+  c10::impl::tls_set_dispatch_key_included(kKey, false);
+  last_outputs.release();
+  bury();
+}
+
+void release_last_outputs() {
+  last_outputs.release();
+  bury();
+}
+
+Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors, evict::Access access)
+    : residency_(std::move(residency)), tensors_(tensors) {
+  for (const auto& tensor : tensors_)
+    visit_storages(tensor, [&](c10::StorageImpl* storage) {
+      if (auto* slot = StorageSlot::of(storage)) wants_.push_back({slot->resident(), access});
+    });
+  residency_->acquire(wants_, residency_->hierarchy().compute_tier());
+  bury();
+}
+
+Pin::~Pin() {
+  if (!residency_) return;
+  residency_->release(wants_, residency_->hierarchy().compute_tier());
+  bury();
+}
+
+}  // namespace asterias::runtime

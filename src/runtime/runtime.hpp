@@ -1,0 +1,56 @@
+// What all engines of a process share: the tiers, the residency, the allocator and the interception.
+//
+// The first engine makes it from its configuration; later ones join and must ask for the same tiers; it ends with the last engine,
+// when tensors that live on get plain memory back as far as it fits. Budgets are judged here: what is too small, and what would do.
+//
+// Threading: attach and detach on engine threads; everything else is thread-safe.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "evict/residency.hpp"
+#include "runtime/config.hpp"
+
+namespace asterias::runtime {
+
+class Runtime : public std::enable_shared_from_this<Runtime> {
+ public:
+  // Joins the process's runtime, or makes it. Throws ConfigError when the tiers differ from those in use.
+  static std::shared_ptr<Runtime> attach(const EngineConfig& config);
+  // Leaves it. With the last engine the allocator goes back to torch's own.
+  static void detach(const std::shared_ptr<Runtime>& runtime);
+  // The process's runtime, or null. Costs one atomic load and a reference count.
+  static std::shared_ptr<Runtime> current();
+
+  evict::Residency& residency() const { return *residency_; }
+  const std::shared_ptr<evict::Residency>& shared_residency() const { return residency_; }
+  Tier compute_tier() const { return compute_tier_; }
+  const DebugConfig& debug() const { return debug_; }
+
+  // Throws the first cause when a transfer has failed for good; everything after it would be wrong.
+  void check_failure() const;
+
+  // Throws BudgetError if the measuring pass had to exceed a limit.
+  void check_refusal() const;
+  // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
+  void end_measuring();
+  [[noreturn]] void refuse(const char* why, bool is_exact) const;
+
+  // The smallest budgets that would do, each with the others as given; only those that exceed what is given if `only_lacking`.
+  std::vector<TierBudget> smallest_budgets(bool only_lacking) const;
+
+ private:
+  explicit Runtime(const EngineConfig& config);
+  bool may_exceed(std::uint64_t bytes) const;
+
+  std::shared_ptr<evict::Residency> residency_;
+  Tier compute_tier_;
+  DebugConfig debug_;
+  std::string tiers_key_;  // what later engines must ask for, too
+};
+
+}  // namespace asterias::runtime

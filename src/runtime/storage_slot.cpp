@@ -1,0 +1,194 @@
+#include "runtime/storage_slot.hpp"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/TensorImpl.h>
+
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "base/error.hpp"
+#include "runtime/allocator.hpp"
+
+namespace asterias::runtime {
+namespace {
+
+// Names a private member legally, by explicit instantiation: 2.11 has no public way to take the guard off again
+// (c10/core/StorageImpl.h, throw_on_immutable_data_ptr_).
+template <class Tag, typename Tag::type M>
+struct Expose {
+  friend typename Tag::type member(Tag) { return M; }
+};
+struct ThrowOnRead {
+  using type = bool c10::StorageImpl::*;
+  friend type member(ThrowOnRead);
+};
+template struct Expose<ThrowOnRead, &c10::StorageImpl::throw_on_immutable_data_ptr_>;
+
+// Storages that follow() locked. They may be the last references, so they must not die under Residency's lock.
+struct Graveyard {
+  std::mutex mutex;
+  std::vector<c10::intrusive_ptr<c10::StorageImpl>> storages;
+  std::atomic<bool> occupied{false};
+};
+
+Graveyard& graveyard() {
+  static auto* const kGraveyard = new Graveyard;  // outlives every tensor
+  return *kGraveyard;
+}
+
+c10::weak_intrusive_ptr<c10::StorageImpl> weak(c10::StorageImpl* storage) {
+  return c10::weak_intrusive_ptr<c10::StorageImpl>(
+      c10::intrusive_ptr<c10::StorageImpl>::unsafe_reclaim_from_nonowning(storage));
+}
+
+constexpr std::uint64_t kMinAdoptedBytes = device::kPageBytes;
+
+}  // namespace
+
+void bury() {
+  auto& grave = graveyard();
+  if (!grave.occupied.load(std::memory_order_acquire)) return;
+  std::vector<c10::intrusive_ptr<c10::StorageImpl>> dead;
+  {
+    const std::lock_guard lock(grave.mutex);
+    dead.swap(grave.storages);
+    grave.occupied.store(false, std::memory_order_release);
+  }
+}
+
+StorageSlot::StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
+                         std::string name)
+    : residency_(std::move(residency)), offset_bytes_(offset_bytes), storage_(weak(storage)), name_(std::move(name)) {}
+
+StorageSlot* StorageSlot::of(c10::StorageImpl* storage) {
+  auto& data = storage->_mutable_data_ptr_no_checks();
+  return data.get_deleter() == &StorageSlot::on_storage_death ? static_cast<StorageSlot*>(data.get_context()) : nullptr;
+}
+
+StorageSlot* StorageSlot::of(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.unsafeGetTensorImpl()->has_storage()) return nullptr;
+  return of(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl());
+}
+
+StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
+  if (auto* slot = of(storage)) return slot;
+  const chunk::Block* block = block_of(storage);
+  if (!block || block->bytes() < kMinAdoptedBytes || !residency->hierarchy().has(block->pool()->tier())) return nullptr;
+  if (&residency->hierarchy().pool(block->pool()->tier()) != block->pool()) return nullptr;  // an earlier runtime's
+  auto* slot = new StorageSlot(residency, storage, 0, "a tensor");
+  chunk::Block taken = take_block(storage);
+  slot->point(storage, taken.data());
+  slot->resident_ = residency->adopt(std::move(taken), slot);
+  return slot;
+}
+
+void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage, evict::Resident* chunk,
+                         std::uint64_t offset_bytes, std::string name) {
+  auto* slot = new StorageSlot(residency, storage, offset_bytes, std::move(name));
+  slot->resident_ = chunk;
+  {
+    // The old memory dies with its DataPtr (an old slot tells Residency). The storage stays readable until follow() points it.
+    at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());
+    slot->point(storage, nullptr);
+  }
+  residency->add_tenant(chunk, slot);
+}
+
+at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
+                                    std::uint64_t offset_bytes, const at::Tensor& like, std::string name,
+                                    StorageSlot** place) {
+  const auto bytes = static_cast<std::size_t>(like.numel()) * like.element_size();
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                                       at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
+  settle(residency, storage.get(), chunk, offset_bytes, std::move(name));
+  if (place) {
+    *place = of(storage.get());
+    (*place)->place_ = place;
+  }
+  auto tensor = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)),
+                                                         c10::DispatchKeySet(c10::DispatchKey::CPU), like.dtype());
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides());
+  return tensor;
+}
+
+void StorageSlot::point(c10::StorageImpl* storage, std::byte* data) {
+  if (of(storage) == this) (void)storage->_mutable_data_ptr_no_checks().release_context();
+  storage->*member(ThrowOnRead{}) = false;
+  storage->set_data_ptr_noswap(at::DataPtr(data, this, &StorageSlot::on_storage_death, storage->device()));
+  if (!data)
+    storage->release_data_and_set_meta_custom_data_ptr_error_msg_(
+        name_ + " is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)");
+}
+
+void StorageSlot::follow(std::byte* payload) noexcept {
+  auto storage = storage_.lock();
+  if (!storage) return;
+  if (of(storage.get()) == this) point(storage.get(), payload ? payload + offset_bytes_ : nullptr);
+  auto& grave = graveyard();
+  const std::lock_guard lock(grave.mutex);
+  grave.storages.push_back(std::move(storage));
+  grave.occupied.store(true, std::memory_order_release);
+}
+
+void StorageSlot::on_storage_death(void* context) {
+  std::unique_ptr<StorageSlot> slot(static_cast<StorageSlot*>(context));
+  if (slot->place_) *slot->place_ = nullptr;
+  if (!slot->resident_) return;
+  // A gradient's chunk is worth nothing once no gradient lies in it.
+  evict::Resident* resident = slot->resident_;
+  const bool is_gradient = resident->is_chunk && resident->list == chunk::ListKind::kGrad && !resident->retired;
+  if (slot->residency_->remove_tenant(resident, slot.get()) == 0 && is_gradient) slot->residency_->forget(resident);
+}
+
+void StorageSlot::return_block(c10::StorageImpl* storage, chunk::Block block, std::uint64_t) {
+  (void)storage->_mutable_data_ptr_no_checks().release_context();
+  storage->*member(ThrowOnRead{}) = false;
+  storage->set_data_ptr_noswap(data_ptr_of(std::move(block)));
+}
+
+void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& residency) {
+  std::vector<evict::Resident*> survivors;
+  residency->for_each([&](const evict::Resident& resident) {
+    if (!resident.tenants.empty()) survivors.push_back(const_cast<evict::Resident*>(&resident));
+  });
+  const Tier tier = residency->hierarchy().compute_tier();
+  for (auto* resident : survivors) {
+    const auto tenants = resident->tenants;
+    if (!resident->is_chunk) {
+      chunk::Block block = residency->surrender(resident);
+      if (!block) continue;
+      for (auto* tenant : tenants) {
+        auto* slot = static_cast<StorageSlot*>(tenant);
+        if (auto storage = slot->storage_.lock()) slot->return_block(storage.get(), std::move(block), 0);
+        delete slot;
+      }
+      continue;
+    }
+    const evict::Want want{resident, evict::Access::kRead};
+    try {
+      residency->acquire({&want, 1}, tier);
+    } catch (const OutOfMemory&) {
+      continue;
+    }
+    for (auto* tenant : tenants) {
+      auto* slot = static_cast<StorageSlot*>(tenant);
+      auto storage = slot->storage_.lock();
+      if (!storage || storage->nbytes() == 0) continue;
+      try {
+        chunk::Block block = residency->allocate(storage->nbytes(), tier);
+        std::memcpy(block.data(), residency->address(resident, tier) + slot->offset_bytes_, storage->nbytes());
+        residency->remove_tenant(resident, slot);
+        slot->return_block(storage.get(), std::move(block), storage->nbytes());
+        delete slot;
+      } catch (const OutOfMemory&) {
+        break;
+      }
+    }
+    residency->release({&want, 1}, tier);
+  }
+  bury();
+}
+
+}  // namespace asterias::runtime

@@ -1,0 +1,69 @@
+// Ties a torch storage to a resident: the storage loses and regains its memory as the resident moves.
+//
+// A slot is the context of the storage's own DataPtr, so it needs no map to be found, serves every view, detached alias and saved
+// variable of the storage at once, and dies with it, present or absent. An absent storage has no pointer at all and carries a guard:
+// an access that slips past the interception throws our text, before any kernel runs, instead of reading stale memory.
+//
+// Invariants
+//   * Only storages whose memory came from our allocator (runtime/allocator.hpp) or that belong to a module's parameters have slots;
+//     from_blob, mmap, copy-on-write and opaque storages are left alone.
+//   * A slot holds its storage weakly: it never keeps a tensor alive.
+//
+// Threading: Residency's lock covers follow(); adoption happens on the thread whose operator names the storage.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/StorageImpl.h>
+
+#include <memory>
+#include <string>
+
+#include "evict/residency.hpp"
+
+namespace asterias::runtime {
+
+class StorageSlot final : public evict::Tenant {
+ public:
+  // Finds the slot of a storage, or null.
+  static StorageSlot* of(c10::StorageImpl* storage);
+  static StorageSlot* of(const at::Tensor& tensor);
+
+  // Makes the storage an activation resident if its block is ours and large enough; returns its slot, or null.
+  static StorageSlot* adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
+
+  // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content.
+  static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage, evict::Resident* chunk,
+                     std::uint64_t offset_bytes, std::string name);
+
+  // Makes a tensor shaped like `like` whose storage lies in `chunk`. `place` (may be null) is set to the slot while it lives.
+  static at::Tensor make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
+                                std::uint64_t offset_bytes, const at::Tensor& like, std::string name, StorageSlot** place);
+
+  // Gives the storages of all slots of a resident their own plain memory again, as far as it fits. For survivors of the last engine.
+  static void release_survivors(const std::shared_ptr<evict::Residency>& residency);
+
+  evict::Resident* resident() const { return resident_; }
+  std::uint64_t offset_bytes() const { return offset_bytes_; }
+  const std::string& name() const { return name_; }
+  void forget_place() { place_ = nullptr; }
+
+  void follow(std::byte* payload) noexcept override;
+
+ private:
+  StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes, std::string name);
+  static void on_storage_death(void* slot);
+  void point(c10::StorageImpl* storage, std::byte* data);
+  void return_block(c10::StorageImpl* storage, chunk::Block block, std::uint64_t bytes);
+
+  std::shared_ptr<evict::Residency> residency_;
+  evict::Resident* resident_ = nullptr;
+  std::uint64_t offset_bytes_;
+  c10::weak_intrusive_ptr<c10::StorageImpl> storage_;
+  std::string name_;
+  StorageSlot** place_ = nullptr;
+};
+
+// Drops references that follow() had to take. Call after every call into Residency, without its lock: a last reference dies here.
+void bury();
+
+}  // namespace asterias::runtime

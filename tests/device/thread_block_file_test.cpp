@@ -1,0 +1,38 @@
+#include "device/thread_block_file.hpp"
+
+#include "tests/device/block_file_suite.hpp"
+
+namespace asterias::device::tests {
+namespace {
+
+std::unique_ptr<BlockFile> make(const std::string& directory, const BlockFileOptions& options,
+                                std::shared_ptr<FileCalls> calls) {
+  return std::make_unique<ThreadBlockFile>(directory, options, std::move(calls));
+}
+
+CATCH_TEST_CASE("thread block file: random traffic", "[device]") { check_random_traffic(make); }
+CATCH_TEST_CASE("thread block file: short transfers", "[device][fault]") { check_short_transfers(make); }
+CATCH_TEST_CASE("thread block file: alignment", "[device]") { check_alignment(make); }
+CATCH_TEST_CASE("thread block file: end of file", "[device]") { check_end_of_file(make); }
+CATCH_TEST_CASE("thread block file: grow", "[device]") { check_grow(make); }
+CATCH_TEST_CASE("thread block file: full drive", "[device][fault]") { check_full_drive(make); }
+CATCH_TEST_CASE("thread block file: errors in flight", "[device][fault]") { check_errors_in_flight(make); }
+CATCH_TEST_CASE("thread block file: failed request", "[device][fault]") {
+  check_failed_request_waits_for_its_blocks(make);
+}
+CATCH_TEST_CASE("thread block file: destructor waits", "[device]") { check_destructor_waits(make); }
+CATCH_TEST_CASE("thread block file: two submitters", "[device]") { check_two_submitters(make); }
+
+CATCH_TEST_CASE("thread block file: options out of range are all named", "[device]") {
+  const asterias::tests::TemporaryFolder folder;
+  try {
+    ThreadBlockFile(folder.path(), {0, 1000, true}, std::make_shared<FileCalls>());
+    CATCH_FAIL("it was made");
+  } catch (const ConfigError& error) {
+    CATCH_CHECK(error.complaints().size() == 2);
+  }
+  CATCH_CHECK(folder.names().empty());
+}
+
+}  // namespace
+}  // namespace asterias::device::tests

@@ -1,0 +1,108 @@
+// The oracle of the parity tests: plain libtorch, whole tensors in memory, the same update formula.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "hybrid_adam/norm.hpp"
+#include "hybrid_adam/update_kernel.hpp"
+
+namespace asterias::test {
+
+// Everything that must be equal bit for bit.
+struct Outcome {
+  std::vector<double> losses;  // and whatever else a case observes
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+};
+
+inline bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
+  if (a.sizes() != b.sizes() || a.scalar_type() != b.scalar_type()) return false;
+  const auto left = a.contiguous(), right = b.contiguous();
+  return left.numel() == 0 || std::memcmp(left.const_data_ptr(), right.const_data_ptr(), left.nbytes()) == 0;
+}
+
+// Says what differs first; empty when nothing does.
+inline std::string difference(const Outcome& want, const Outcome& got) {
+  if (want.losses.size() != got.losses.size()) return "number of losses";
+  for (std::size_t i = 0; i < want.losses.size(); ++i)
+    if (std::memcmp(&want.losses[i], &got.losses[i], sizeof(double)) != 0)
+      return "loss " + std::to_string(i) + ": " + std::to_string(want.losses[i]) + " against " + std::to_string(got.losses[i]);
+  if (want.state.size() != got.state.size()) return "number of tensors";
+  for (std::size_t i = 0; i < want.state.size(); ++i) {
+    if (want.state[i].first != got.state[i].first) return "names: " + want.state[i].first + " against " + got.state[i].first;
+    if (!same_bits(want.state[i].second, got.state[i].second)) return want.state[i].first;
+  }
+  return "";
+}
+
+// One step after another on plain tensors.
+class PlainOptimizer {
+ public:
+  PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm, hybrid_adam::HyperParameters hyper, double clip)
+      : parameters_(std::move(parameters)), algorithm_(algorithm), hyper_(hyper), clip_(clip) {}
+
+  void zero_grad() {
+    for (auto& parameter : parameters_) parameter.mutable_grad().reset();
+  }
+
+  void step() {
+    const torch::NoGradGuard no_grad;
+    const double scale = clip_factor();
+    for (auto& parameter : parameters_) {
+      if (!parameter.grad().defined()) continue;
+      auto& state = states_[parameter.unsafeGetTensorImpl()];
+      if (state.steps++ == 0) {
+        state.exp_avg = torch::zeros_like(parameter);
+        state.exp_avg_sq = torch::zeros_like(parameter);
+      }
+      auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides());
+      gradient.copy_(parameter.grad());
+      const auto constants = hybrid_adam::make_update_constants(hyper_, state.steps, scale);
+      hybrid_adam::update(algorithm_, constants,
+                          {parameter.data_ptr<float>(), gradient.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
+                           state.exp_avg_sq.data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
+    }
+  }
+
+  hybrid_adam::HyperParameters& hyper() { return hyper_; }
+
+ private:
+  struct State {
+    std::uint64_t steps = 0;
+    torch::Tensor exp_avg, exp_avg_sq;
+  };
+
+  double clip_factor() {
+    if (clip_ <= 0) return 1;
+    double sum = 0;
+    for (const auto& parameter : parameters_)
+      if (parameter.grad().defined())
+        sum += hybrid_adam::sum_of_squares(parameter.grad().const_data_ptr<float>(), static_cast<std::size_t>(parameter.numel()));
+    return std::min(1.0, clip_ / (std::sqrt(sum) + 1e-6));
+  }
+
+  std::vector<torch::Tensor> parameters_;
+  hybrid_adam::Algorithm algorithm_;
+  hybrid_adam::HyperParameters hyper_;
+  double clip_;
+  std::unordered_map<const c10::TensorImpl*, State> states_;
+};
+
+// Distinct trainable parameters in the order of names.
+inline std::vector<torch::Tensor> trainable(const torch::nn::Module& module) {
+  std::vector<torch::Tensor> result;
+  for (const auto& parameter : module.parameters()) {
+    bool seen = !parameter.requires_grad();
+    for (const auto& earlier : result) seen |= earlier.is_same(parameter);
+    if (!seen) result.push_back(parameter);
+  }
+  return result;
+}
+
+}  // namespace asterias::test
