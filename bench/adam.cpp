@@ -2,29 +2,34 @@
 // read-modify-write of three of them (RMW3), the most that an update could reach.
 //
 // Candidates take turns within every round, so what else the machine does hits all alike; the first round is dropped.
-// Only ratios inside a round mean something on a shared machine: medians over rounds of those are the result.
-// GB/s are by formula, 4-byte reads plus 4-byte writes an element: rmw3 24, Adam and AdamW 28 (read p, g, m, v; write
-// p, m, v), SGD with momentum 20, norm 4. Arrays are on huge pages where madvise grants them.
+// A pause before each lets libtorch's OpenMP threads stop spinning, which they do for milliseconds after their work and
+// on our cores. Only ratios inside a round mean something on a shared machine: medians over rounds of those are the
+// result. GB/s are by formula, 4-byte reads plus 4-byte writes an element: rmw3 24, Adam and AdamW 28 (read p, g, m, v;
+// write p, m, v), SGD with momentum 20, norm 4. Arrays are on huge pages where madvise grants them, each shifted by
+// --skew-bytes against the one before: without that, arrays of 2^k bytes meet in the same DRAM banks
+// (update_kernel.hpp).
 //
-//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9]     prints one JSON object
+//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 65536]     prints one JSON object
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <new>
+#include <string>
+#include <sys/mman.h>
+#include <thread>
+#include <vector>
+
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
-#include <sys/mman.h>
-
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <fstream>
-#include <functional>
-#include <iostream>
-#include <new>
 #include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
 
 #include "base/thread_pool.hpp"
 #include "hybrid_adam/norm.hpp"
@@ -35,23 +40,30 @@ namespace {
 using namespace asterias;
 using namespace asterias::hybrid_adam;
 
-// One array of floats in its own mapping.
-class FloatArray {
+// Arrays of `count` floats in one mapping, array k starting at k * (count floats rounded up to 2 MiB + skew_bytes).
+class FloatArrays {
  public:
-  explicit FloatArray(std::size_t count) : bytes_(count * sizeof(float)) {
+  FloatArrays(std::size_t arrays, std::size_t count, std::size_t skew_bytes)
+      : stride_bytes_((count * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage + skew_bytes),
+        bytes_(arrays * stride_bytes_ + kHugePage) {
     void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     ::madvise(memory, bytes_, MADV_HUGEPAGE);
-    data_ = static_cast<float*>(memory);
+    memory_ = static_cast<char*>(memory);
   }
-  FloatArray(const FloatArray&) = delete;
-  FloatArray& operator=(const FloatArray&) = delete;
-  ~FloatArray() { ::munmap(data_, bytes_); }
-  float* data() { return data_; }
+  FloatArrays(const FloatArrays&) = delete;
+  FloatArrays& operator=(const FloatArrays&) = delete;
+  ~FloatArrays() { ::munmap(memory_, bytes_); }
+
+  float* operator[](std::size_t k) {
+    const std::size_t to_huge_page = (kHugePage - reinterpret_cast<std::uintptr_t>(memory_) % kHugePage) % kHugePage;
+    return reinterpret_cast<float*>(memory_ + to_huge_page + k * stride_bytes_);
+  }
 
  private:
-  std::size_t bytes_;
-  float* data_;
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  std::size_t stride_bytes_, bytes_;
+  char* memory_;
 };
 
 struct Candidate {
@@ -102,7 +114,8 @@ void fill(ThreadPool& pool, const UpdateArrays& a, float* grad) {
   pool.parallel_for((a.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(fill_block));
 }
 
-std::function<void()> torch_fused_adamw(const UpdateArrays& a, float* grad, const HyperParameters& h, std::uint64_t step) {
+std::function<void()> torch_fused_adamw(const UpdateArrays& a, float* grad, const HyperParameters& h,
+                                        std::uint64_t step) {
   const auto view = [&](float* data) { return at::from_blob(data, {static_cast<std::int64_t>(a.count)}, at::kFloat); };
   const std::vector<at::Tensor> p{view(a.param)}, g{view(grad)}, m{view(a.exp_avg)}, v{view(a.exp_avg_sq)};
   const std::vector<at::Tensor> steps{at::full({}, static_cast<double>(step), at::kFloat)};
@@ -116,31 +129,36 @@ nlohmann::json report(const Candidate& c, const Candidate& rmw, const Candidate&
     to_torch.push_back(torch.seconds[r] / c.seconds[r]);
   }
   const double middle = median(c.seconds), best = *std::min_element(c.seconds.begin(), c.seconds.end());
-  return {{"name", c.name},
-          {"bytes_per_param", c.bytes_per_param},
-          {"mparam_per_s", {{"median", elements / middle / 1e6}, {"best", elements / best / 1e6}}},
-          {"gb_per_s", {{"median", elements * c.bytes_per_param / middle / 1e9},
-                        {"best", elements * c.bytes_per_param / best / 1e9}}},
-          {"bandwidth_over_rmw3", median(to_rmw)},
-          {"speed_over_torch", median(to_torch)}};
+  return {
+      {"name", c.name},
+      {"bytes_per_param", c.bytes_per_param},
+      {"mparam_per_s", {{"median", elements / middle / 1e6}, {"best", elements / best / 1e6}}},
+      {"gb_per_s",
+       {{"median", elements * c.bytes_per_param / middle / 1e9}, {"best", elements * c.bytes_per_param / best / 1e9}}},
+      {"bandwidth_over_rmw3", median(to_rmw)},
+      {"speed_over_torch", median(to_torch)}};
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::size_t elements = std::size_t{64} << 20;
+  std::size_t skew_bytes = std::size_t{64} << 10;
   int threads = 0, rounds = 9;
   CLI::App app("Measures the CPU update against memory bandwidth and libtorch's fused AdamW; prints JSON.");
   app.add_option("--elements", elements, "parameters to update")->check(CLI::PositiveNumber);
-  app.add_option("--threads", threads, "threads for every candidate; 0: one for each core")->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", threads, "threads for every candidate; 0: one for each core")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--rounds", rounds, "rounds that count")->check(CLI::PositiveNumber);
+  app.add_option("--skew-bytes", skew_bytes, "shift of each array against the one before, a multiple of 4");
   CLI11_PARSE(app, argc, argv);
 
   ThreadPool pool(threads);
   at::set_num_threads(pool.size());
-  FloatArray param(elements), grad(elements), exp_avg(elements), exp_avg_sq(elements);
-  const UpdateArrays a{param.data(), grad.data(), exp_avg.data(), exp_avg_sq.data(), elements};
-  fill(pool, a, grad.data());
+  FloatArrays arrays(4, elements, skew_bytes / sizeof(float) * sizeof(float));
+  float* const grad = arrays[1];
+  const UpdateArrays a{arrays[0], grad, arrays[2], arrays[3], elements};
+  fill(pool, a, grad);
 
   HyperParameters hyper;
   hyper.lr = 1e-6;
@@ -152,14 +170,15 @@ int main(int argc, char** argv) {
 
   std::vector<Candidate> candidates{
       {"rmw3", 24, [&] { scale_three(pool, a, one); }, {}},
-      {"torch_fused_adamw", 28, torch_fused_adamw(a, grad.data(), hyper, 10), {}},
+      {"torch_fused_adamw", 28, torch_fused_adamw(a, grad, hyper, 10), {}},
       {"adamw", 28, [&] { update_parallel(pool, Algorithm::kAdamW, constants, a); }, {}},
       {"adam", 28, [&] { update_parallel(pool, Algorithm::kAdam, constants, a); }, {}},
       {"sgd_momentum", 20, [&] { update_parallel(pool, Algorithm::kSgd, constants, a); }, {}},
-      {"norm", 4, [&] { norm = sum_of_squares(pool, grad.data(), elements); }, {}},
+      {"norm", 4, [&] { norm = sum_of_squares(pool, grad, elements); }, {}},
   };
   for (int round = -1; round < rounds; ++round) {
     for (Candidate& candidate : candidates) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
       const auto start = std::chrono::steady_clock::now();
       candidate.run();
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
@@ -167,13 +186,9 @@ int main(int argc, char** argv) {
     }
   }
 
-  nlohmann::json out{{"bench", "adam"},
-                     {"cpu", cpu_model()},
-                     {"simd", target_name(best_target())},
-                     {"elements", elements},
-                     {"threads", pool.size()},
-                     {"rounds", rounds},
-                     {"grad_norm", std::sqrt(norm)}};
+  nlohmann::json out{{"bench", "adam"},      {"cpu", cpu_model()},          {"simd", target_name(best_target())},
+                     {"elements", elements}, {"threads", pool.size()},      {"skew_bytes", skew_bytes},
+                     {"rounds", rounds},     {"grad_norm", std::sqrt(norm)}};
   for (const Candidate& c : candidates) {
     out["results"].push_back(report(c, candidates[0], candidates[1], static_cast<double>(elements)));
   }

@@ -42,6 +42,12 @@ struct ModuleOf<T, std::enable_if_t<std::is_base_of_v<torch::nn::ModuleHolder<ty
   static std::shared_ptr<type> get(const T& holder) { return holder.ptr(); }
 };
 
+// A holder looks like a function, too: calling it calls its module's forward.
+template <class T>
+inline constexpr bool kIsModule = requires { typename T::ContainedType; };
+template <class T>
+inline constexpr bool kIsModule<std::shared_ptr<T>> = true;
+
 // Folds what should repeat from call to call: shapes, dtypes, plain numbers. Anything else is taken as equal, and a difference that
 // matters is noticed operator by operator.
 class Signature {
@@ -153,10 +159,10 @@ struct Initialized {
 template <class F>
 auto initialize_engine(F&& model, const EngineConfig& config, const GroupOf& group_of = nullptr) {
   const auto make = [&] {
-    if constexpr (std::is_invocable_v<F&>)
-      return model();
-    else
+    if constexpr (detail::kIsModule<std::remove_cvref_t<F>>)
       return model;
+    else
+      return model();
   };
   using Traits = detail::ModuleOf<std::remove_cvref_t<decltype(make())>>;
   using M = typename Traits::type;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/byte_size.hpp"
@@ -22,9 +23,11 @@ class Partition {
     return take(open_, room);
   }
 
-  // Cuts the last chunk to what it holds.
+  // Cuts the last chunk to what it holds. Where that is nothing (all storages are empty) it keeps one granule: a chunk has bytes.
   void close() {
-    if (open_ != kNone) layout_.chunks[open_].bytes = round_up(layout_.chunks[open_].used_bytes, kChunkGranule);
+    if (open_ == kNone) return;
+    ChunkSpec& last = layout_.chunks[open_];
+    last.bytes = std::max(round_up(last.used_bytes, kChunkGranule), kChunkGranule);
   }
 
  private:
@@ -79,7 +82,8 @@ std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uin
   const std::uint64_t smallest = std::max(round_up(total / 512, kChunkGranule), 16 * kChunkGranule);
   std::uint64_t best = std::min(largest, upper_bound_bytes);
   std::uint64_t best_waste = make_layout(storages, best).waste_bytes();
-  for (std::uint64_t size = largest; size >= smallest; size -= std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule)) {
+  const auto step = [](std::uint64_t size) { return std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule); };
+  for (std::uint64_t size = largest; size >= smallest; size -= step(size)) {
     if (size > upper_bound_bytes) continue;
     const std::uint64_t waste = make_layout(storages, size).waste_bytes();
     if (waste < best_waste) std::tie(best, best_waste) = std::pair(size, waste);

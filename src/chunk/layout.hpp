@@ -1,6 +1,6 @@
 // Decides which storage lies where in which chunk. Pure arithmetic on sizes: no memory, no torch.
 //
-// Storages are filled into chunks in the order given (the order of use), first fit into the last chunk of their partition.
+// Storages are filled into chunks in the order given, each into the open chunk of its partition or, where that is full, a new one.
 // Partitions are (dtype, trainable): only what is trained has gradients and optimizer state, so frozen and trained never share a chunk.
 //
 // Invariants

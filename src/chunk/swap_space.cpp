@@ -65,7 +65,7 @@ Extents SwapSpace::take(std::uint64_t charged) {
     for (std::uint64_t left = charged; left > 0;) {
       const std::uint64_t bytes = std::min(stripe, left);
       take_from(next_file_, bytes, extents);
-      next_file_ = (next_file_ + 1) % static_cast<std::uint32_t>(files_.size());
+      next_file_ = next_drive(next_file_);
       left -= bytes;
     }
   } catch (...) {
@@ -79,43 +79,57 @@ Extents SwapSpace::take(std::uint64_t charged) {
   return extents;
 }
 
-// Takes the smallest hole that holds all, else the end of the file, else holes piece by piece.
-void SwapSpace::take_from(std::uint32_t index, std::uint64_t bytes, Extents& into) {
-  File& file = files_[index];
-  auto best = file.holes.end();
-  for (auto at = file.holes.begin(); at != file.holes.end(); ++at)
-    if (at->second >= bytes && (best == file.holes.end() || at->second < best->second)) best = at;
-  if (best == file.holes.end()) {
-    grow(file, bytes);
-    best = std::prev(file.holes.end());
-    while (best->second < bytes) {  // the drive's end: use what there is
-      bytes -= best->second;
-      into.pieces_.push_back({index, best->first, best->second});
-      file.holes.erase(best);
-      best = std::prev(file.holes.end());
+// Takes the smallest hole of the drive that holds all, else its new end, else whatever is free there and then on the other drives.
+void SwapSpace::take_from(std::uint32_t drive, std::uint64_t bytes, Extents& into) {
+  auto& holes = files_[drive].holes;
+  auto best = holes.end();
+  for (auto at = holes.begin(); at != holes.end(); ++at)
+    if (at->second >= bytes && (best == holes.end() || at->second < best->second)) best = at;
+  if (best != holes.end()) return take_hole(drive, best, bytes, into);
+  grow(drive, bytes);
+  for (; bytes > 0; drive = next_drive(drive))
+    while (bytes > 0 && !files_[drive].holes.empty()) {
+      const auto last = std::prev(files_[drive].holes.end());
+      const std::uint64_t part = std::min(bytes, last->second);
+      take_hole(drive, last, part, into);
+      bytes -= part;
     }
-  }
-  into.pieces_.push_back({index, best->first, bytes});
-  if (best->second > bytes) file.holes.emplace(best->first + bytes, best->second - bytes);
-  file.holes.erase(best);
 }
 
-// Makes free space for `bytes` in all, the last hole first.
-void SwapSpace::grow(File& file, std::uint64_t bytes) {
-  std::uint64_t free = 0;
-  for (const auto& [_, hole] : file.holes) free += hole;
-  const bool limited = limit_bytes_ != kUnlimited && files_.size() == 1;
-  const std::uint64_t end = std::max(limit_bytes_, used_bytes_ + bytes);
-  std::uint64_t step = std::max(kGrowBytes, bytes);
-  if (limited) step = std::min(step, end > file.end ? end - file.end : 0);
-  if (free + step < bytes) step = bytes - free;
-  if (step == 0) return;
-  file.file->grow(file.end + step);
-  const std::uint64_t start = std::exchange(file.end, file.end + step);
-  give({static_cast<std::uint32_t>(&file - files_.data()), start, step});
+// Takes the first `bytes` of a hole.
+void SwapSpace::take_hole(std::uint32_t drive, Holes::iterator hole, std::uint64_t bytes, Extents& into) {
+  into.pieces_.push_back({drive, hole->first, bytes});
+  if (hole->second > bytes) files_[drive].holes.emplace(hole->first + bytes, hole->second - bytes);
+  files_[drive].holes.erase(hole);
+  free_bytes_ -= bytes;
+}
+
+// Grows the drive's file within its share of the limit, and so far that `bytes` are free on all drives together.
+void SwapSpace::grow(std::uint32_t drive, std::uint64_t bytes) {
+  File& file = files_[drive];
+  const std::uint64_t share = limit_bytes_ / files_.size() / device::kBlockFileAlignment * device::kBlockFileAlignment;
+  const std::uint64_t least = bytes - std::min(bytes, free_bytes_);
+  const std::uint64_t wanted = std::min(std::max(kGrowBytes, bytes), share - std::min(share, file.end));
+  if (grow_by(drive, std::max(wanted, least), /*must=*/wanted <= least)) return;
+  grow_by(drive, least, /*must=*/true);  // the drive is nearly full
+}
+
+// False when the drive refuses and need not.
+bool SwapSpace::grow_by(std::uint32_t drive, std::uint64_t bytes, bool must) {
+  if (bytes == 0) return true;
+  File& file = files_[drive];
+  try {
+    file.file->grow(file.end + bytes);
+  } catch (const IoError&) {
+    if (must) throw;
+    return false;
+  }
+  give({drive, std::exchange(file.end, file.end + bytes), bytes});
+  return true;
 }
 
 void SwapSpace::give(const Extents::Piece& piece) noexcept {
+  free_bytes_ += piece.bytes;
   auto& holes = files_[piece.file].holes;
   auto at = holes.emplace(piece.offset, piece.bytes).first;
   if (auto after = std::next(at); after != holes.end() && at->first + at->second == after->first) {

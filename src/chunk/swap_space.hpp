@@ -5,7 +5,7 @@
 //
 // Invariants
 //   * used_bytes() is the sum of all living Extents and stays below the limit, except through take_beyond_limit.
-//   * Living Extents never overlap. Files grow on demand and never shrink.
+//   * Living Extents never overlap. Files grow on demand and never shrink; together they never pass the limit (same exception).
 //
 // Threading: thread-safe; transfers complete on the files' own threads. Units: bytes, rounded up to device::kBlockFileAlignment.
 #pragma once
@@ -78,21 +78,26 @@ class SwapSpace {
 
  private:
   friend class Extents;
+  using Holes = std::map<std::uint64_t, std::uint64_t>;  // offset -> bytes
   struct File {
     std::unique_ptr<device::BlockFile> file;
-    std::uint64_t end = 0;                         // allocated on the drive
-    std::map<std::uint64_t, std::uint64_t> holes;  // free ranges below end: offset -> bytes
+    std::uint64_t end = 0;  // allocated on the drive
+    Holes holes;            // free ranges below end
   };
 
   Extents take(std::uint64_t charged);
-  void take_from(std::uint32_t file, std::uint64_t bytes, Extents& into);
-  void grow(File& file, std::uint64_t bytes);
+  void take_from(std::uint32_t drive, std::uint64_t bytes, Extents& into);
+  void take_hole(std::uint32_t drive, Holes::iterator hole, std::uint64_t bytes, Extents& into);
+  void grow(std::uint32_t drive, std::uint64_t bytes);
+  bool grow_by(std::uint32_t drive, std::uint64_t bytes, bool must);
+  std::uint32_t next_drive(std::uint32_t drive) const { return (drive + 1) % static_cast<std::uint32_t>(files_.size()); }
   void give(const Extents::Piece& piece) noexcept;
 
   const std::uint64_t limit_bytes_;
   mutable std::mutex mutex_;
   std::vector<File> files_;
   std::uint32_t next_file_ = 0;  // small payloads take the drives in turn
+  std::uint64_t free_bytes_ = 0;  // of all holes
   std::uint64_t used_bytes_ = 0;
   std::uint64_t peak_used_bytes_ = 0;
 };

@@ -43,6 +43,11 @@ void Reservation::give_back() noexcept {
   bytes_ = 0;
 }
 
+std::shared_ptr<TierPool> Reservation::release() noexcept {
+  bytes_ = 0;
+  return std::move(pool_);
+}
+
 Block::Block(Block&& other) noexcept
     : reservation_(std::move(other.reservation_)),
       pages_(std::move(other.pages_)),
@@ -62,26 +67,31 @@ Block::~Block() { give_back(); }
 
 void Block::give_back() noexcept {
   if (!data_) return;
-  auto* pool = reservation_.pool();
-  if (pool->poison_) std::memset(data_, 0xFF, bytes());
+  const std::uint64_t charged = bytes();
+  const auto pool = reservation_.release();  // the bytes go back in one step with the memory
+  if (pool->poison_) std::memset(data_, 0xFF, charged);
   if (pages_) {
     pool->give_pages(std::move(pages_));
   } else {
     std::free(data_);
+    pool->give_bytes(charged);
   }
   data_ = nullptr;
-  reservation_ = Reservation();
 }
 
 // ---- TierPool -----------------------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
-                                           std::function<std::uint64_t()> measure_foreign) {
-  return std::shared_ptr<TierPool>(new TierPool(tier, limit_bytes, std::move(measure_foreign)));
+                                           std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes) {
+  return std::shared_ptr<TierPool>(new TierPool(tier, limit_bytes, std::move(measure_foreign), slack_bytes));
 }
 
-TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign)
-    : tier_(tier), limit_bytes_(limit_bytes), measure_foreign_(std::move(measure_foreign)) {
+TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes)
+    : tier_(tier),
+      limit_bytes_(limit_bytes),
+      measure_foreign_(std::move(measure_foreign)),
+      slack_bytes_(measure_foreign_ ? slack_bytes : 0),
+      foreign_bytes_(slack_bytes_) {
   refresh_foreign();
 }
 
@@ -100,7 +110,6 @@ bool TierPool::fits(std::uint64_t charged) const {
 
 std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
   const std::uint64_t charged = charge(bytes);
-  std::vector<device::PageBlock> unmapped;  // goes back to the system without the lock and before new pages come
   Lock lock(mutex_);
   if (auto at = cache_.find(charged); at != cache_.end() && fits(charged)) {
     Block block;
@@ -119,10 +128,9 @@ std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
     lock.lock();
   }
   if (!fits(charged)) return std::nullopt;
-  release_cache(charged, unmapped);
+  release_cache(charged);
   count_used(charged);
   lock.unlock();
-  unmapped.clear();
   return make_block(charged);
 }
 
@@ -130,6 +138,7 @@ Block TierPool::take_beyond_limit(std::uint64_t bytes) {
   const std::uint64_t charged = charge(bytes);
   {
     const Lock lock(mutex_);
+    release_cache(charged);
     count_used(charged);
   }
   return make_block(charged);
@@ -149,10 +158,9 @@ Block TierPool::make_block(std::uint64_t charged) {
 }
 
 std::optional<Reservation> TierPool::try_reserve(std::uint64_t bytes) {
-  std::vector<device::PageBlock> unmapped;
-  Lock lock(mutex_);
+  const Lock lock(mutex_);
   if (!fits(bytes)) return std::nullopt;
-  release_cache(bytes, unmapped);
+  release_cache(bytes);
   count_used(bytes);
   return Reservation(shared_from_this(), bytes);
 }
@@ -166,25 +174,26 @@ std::uint64_t TierPool::shortfall(std::uint64_t bytes) const {
 
 void TierPool::refresh_foreign() {
   if (!measure_foreign_) return;
-  const std::uint64_t foreign = measure_foreign_();
+  const std::uint64_t foreign = measure_foreign_() + slack_bytes_;
   const Lock lock(mutex_);
   foreign_bytes_ = std::max(foreign_bytes_, foreign);
+  note_peaks();
+  release_cache(0);
 }
 
 void TierPool::trim() {
-  std::map<std::uint64_t, std::vector<device::PageBlock>> out;
   const Lock lock(mutex_);
-  out.swap(cache_);
+  cache_.clear();
   cached_bytes_ = 0;
 }
 
-// Takes cached blocks out, the largest first, until `charged` more bytes stay below the limit together with the rest of the cache.
-void TierPool::release_cache(std::uint64_t charged, std::vector<device::PageBlock>& out) {
+// Gives cached blocks back, the largest first, until `charged` more bytes stay below the limit together with the rest of the cache.
+// Under the lock: were they unmapped after it, another thread could map its pages first and pass the limit.
+void TierPool::release_cache(std::uint64_t charged) {
   if (limit_bytes_ == kUnlimited) return;
   while (!cache_.empty() && used_bytes_ + foreign_bytes_ + cached_bytes_ + charged > limit_bytes_) {
     auto at = std::prev(cache_.end());
     cached_bytes_ -= at->first;
-    out.push_back(std::move(at->second.back()));
     at->second.pop_back();
     if (at->second.empty()) cache_.erase(at);
   }
@@ -192,7 +201,12 @@ void TierPool::release_cache(std::uint64_t charged, std::vector<device::PageBloc
 
 void TierPool::count_used(std::uint64_t charged) {
   used_bytes_ += charged;
+  note_peaks();
+}
+
+void TierPool::note_peaks() {
   peak_used_bytes_ = std::max(peak_used_bytes_, used_bytes_);
+  peak_held_bytes_ = std::max(peak_held_bytes_, used_bytes_ + foreign_bytes_ - slack_bytes_);
 }
 
 void TierPool::give_bytes(std::uint64_t charged) noexcept {
@@ -202,6 +216,7 @@ void TierPool::give_bytes(std::uint64_t charged) noexcept {
 
 void TierPool::give_pages(device::PageBlock pages) noexcept {
   const Lock lock(mutex_);
+  used_bytes_ -= pages.bytes();
   cached_bytes_ += pages.bytes();
   cache_[pages.bytes()].push_back(std::move(pages));
 }
@@ -226,9 +241,20 @@ std::uint64_t TierPool::peak_used_bytes() const {
   return peak_used_bytes_;
 }
 
+std::uint64_t TierPool::held_bytes() const {
+  const Lock lock(mutex_);
+  return used_bytes_ + foreign_bytes_ - slack_bytes_;
+}
+
+std::uint64_t TierPool::peak_held_bytes() const {
+  const Lock lock(mutex_);
+  return peak_held_bytes_;
+}
+
 void TierPool::reset_peak() {
   const Lock lock(mutex_);
   peak_used_bytes_ = used_bytes_;
+  peak_held_bytes_ = used_bytes_ + foreign_bytes_ - slack_bytes_;
 }
 
 }  // namespace asterias::chunk

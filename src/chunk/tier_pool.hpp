@@ -42,8 +42,10 @@ class Reservation {
 
  private:
   friend class TierPool;
+  friend class Block;
   Reservation(std::shared_ptr<TierPool> pool, std::uint64_t bytes) : pool_(std::move(pool)), bytes_(bytes) {}
   void give_back() noexcept;
+  std::shared_ptr<TierPool> release() noexcept;  // the caller gives the bytes back
 
   std::shared_ptr<TierPool> pool_;
   std::uint64_t bytes_ = 0;
@@ -79,9 +81,10 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   static constexpr std::uint64_t kUnlimited = UINT64_MAX;
 
   // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is asked before
-  // new pages are mapped, and the largest answer stays reserved.
+  // new pages are mapped, and the largest answer stays reserved, with `slack_bytes` for what they grow by in between.
   static std::shared_ptr<TierPool> create(Tier tier, std::uint64_t limit_bytes,
-                                          std::function<std::uint64_t()> measure_foreign = nullptr);
+                                          std::function<std::uint64_t()> measure_foreign = nullptr,
+                                          std::uint64_t slack_bytes = 0);
   ~TierPool();
 
   // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving cached blocks
@@ -97,7 +100,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // Returns how many bytes must be freed before `bytes` more would fit; 0 when they fit now.
   std::uint64_t shortfall(std::uint64_t bytes) const;
 
-  // Measures the foreign bytes now. Called once per step, and by the pool itself before it maps pages.
+  // Measures the foreign bytes now; cached blocks give way to what they have grown by. Called once per step, and by the pool itself
+  // before it maps pages.
   void refresh_foreign();
 
   // Gives all cached blocks back to the system.
@@ -108,9 +112,12 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   Tier tier() const { return tier_; }
   std::uint64_t limit_bytes() const { return limit_bytes_; }
   std::uint64_t used_bytes() const;     // reservations, foreign bytes excluded
-  std::uint64_t foreign_bytes() const;
+  std::uint64_t foreign_bytes() const;  // what is reserved for others: the most that was measured, and the slack
   std::uint64_t cached_bytes() const;
   std::uint64_t peak_used_bytes() const;  // since reset_peak
+  // What the tier really holds for all, slack excluded: now, and the most since reset_peak.
+  std::uint64_t held_bytes() const;
+  std::uint64_t peak_held_bytes() const;
   void reset_peak();
 
   // Rounds a request up to what it will cost.
@@ -121,17 +128,19 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   friend class Block;
   using Lock = std::unique_lock<std::mutex>;
 
-  TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign);
+  TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes);
   Block make_block(std::uint64_t charged);
   bool fits(std::uint64_t charged) const;
-  void release_cache(std::uint64_t charged, std::vector<device::PageBlock>& out);
+  void release_cache(std::uint64_t charged);
   void count_used(std::uint64_t charged);
+  void note_peaks();
   void give_bytes(std::uint64_t charged) noexcept;
   void give_pages(device::PageBlock pages) noexcept;
 
   const Tier tier_;
   const std::uint64_t limit_bytes_;
   const std::function<std::uint64_t()> measure_foreign_;
+  const std::uint64_t slack_bytes_;
   bool poison_ = false;
 
   mutable std::mutex mutex_;
@@ -139,6 +148,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   std::uint64_t foreign_bytes_ = 0;
   std::uint64_t cached_bytes_ = 0;
   std::uint64_t peak_used_bytes_ = 0;
+  std::uint64_t peak_held_bytes_ = 0;
   std::map<std::uint64_t, std::vector<device::PageBlock>> cache_;  // freed blocks by size
 };
 

@@ -44,8 +44,8 @@ class EvictionPolicy {
 // Longest unused first.
 std::unique_ptr<EvictionPolicy> make_lru_policy();
 
-// Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as furthest. Where
-// nothing is foretold it is LRU.
+// Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as furthest. Among
+// equals it is LRU: where nothing is foretold, that is the order within the clean and within the dirty.
 std::unique_ptr<EvictionPolicy> make_next_use_policy();
 
 }  // namespace asterias::evict

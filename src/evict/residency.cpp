@@ -109,13 +109,18 @@ void Residency::die_if_unneeded(Resident* resident) {
   if (!resident->is_pinned()) destroy(resident);
 }
 
-void Residency::destroy(Resident* resident) {
+// Ends every copy. REQUIRES: unpinned.
+void Residency::drop_all(Resident* resident) {
   if (resident->move) try {
       finish_move(resident);
     } catch (...) {  // the bytes are not wanted any more; failure() keeps the error
     }
   for (const Tier tier : hierarchy_.levels())
     if (resident->on(tier).state == CopyState::kCurrent) drop(resident, tier);
+}
+
+void Residency::destroy(Resident* resident) {
+  drop_all(resident);
   content_bytes_ -= resident->bytes;
   const std::uint32_t hole = resident->index;
   std::swap(residents_[hole], residents_.back());
@@ -126,27 +131,27 @@ void Residency::destroy(Resident* resident) {
 void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
-  if (resident->move) finish_move(resident);
-  for (const Tier tier : hierarchy_.levels())
-    if (resident->on(tier).state == CopyState::kCurrent) drop(resident, tier);
+  drop_all(resident);
   resident->blank = true;
 }
 
-chunk::Block Residency::surrender(Resident* resident) {
+chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   const Lock lock(mutex_);
-  const Tier tier = hierarchy_.compute_tier();
   pin(resident, tier);
   chunk::Block block;
   try {
     start_bring(resident, tier, Access::kRead);
-    settle(resident, tier, Access::kWrite);
+    await(resident, tier, Access::kWrite);
+    claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
     resident_bytes_[index_of(tier)] -= resident->bytes;
     transition(resident->on(tier).state, CopyState::kAbsent);
   } catch (const OutOfMemory&) {
+  } catch (...) {
+    unpin(resident, tier);
+    throw;
   }
-  --resident->on(tier).pins;
-  pinned_bytes_[index_of(tier)] -= resident->bytes;
+  unpin(resident, tier);
   if (block) {
     resident->tenants.clear();
     destroy(resident);
@@ -158,6 +163,7 @@ chunk::Block Residency::surrender(Resident* resident) {
 
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
+  for (const Want& want : wants) refuse_two_places(want, tier);
   for (const Want& want : wants) {
     pin(want.resident, tier);
     touch(want.resident);
@@ -165,11 +171,25 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
   note_need(tier, 0);
   try {
     for (const Want& want : wants) start_bring(want.resident, tier, want.access);
-    for (const Want& want : wants) settle(want.resident, tier, want.access);
+    for (const Want& want : wants) await(want.resident, tier, want.access);
   } catch (...) {
-    for (const Want& want : wants) unpin(want.resident, tier);
+    for (const Want& want : wants) {
+      give_up_overwrite(want.resident, tier);
+      unpin(want.resident, tier);
+    }
     throw;
   }
+  for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
+}
+
+// A write makes all other copies absent, so none of them may be pinned.
+void Residency::refuse_two_places(const Want& want, Tier tier) const {
+  if (want.access == Access::kRead) return;
+  for (const Tier other : hierarchy_.levels())
+    if (other != tier && want.resident->on(other).pins > 0)
+      throw StateError(StateError::Cause::kMisuse, "resident " + std::to_string(want.resident->id) + " is to be written on the " +
+                                                       std::string(tier_name(tier)) + " tier while it is pinned on the " +
+                                                       std::string(tier_name(other)) + " tier");
 }
 
 void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
@@ -195,7 +215,7 @@ void Residency::touch(Resident* resident) {
 // Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
 void Residency::start_bring(Resident* resident, Tier tier, Access access) {
   if (auto& move = resident->move) {
-    if (move->from == tier) move->leaves = false;  // wanted again: the copy below stays as its clean twin
+    if (move->to != tier) move->leaves = false;  // wanted again: the copy below stays as its clean twin
     if (move->from != tier && move->to != tier) finish_move(resident);
   }
   const CopyState state = resident->on(tier).state;
@@ -221,12 +241,18 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
   unpin(resident, middle);
 }
 
+// An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
   copy.block = take_room(resident->bytes, tier);
   resident_bytes_[index_of(tier)] += resident->bytes;
-  if (access != Access::kOverwrite) std::memset(copy.block.data(), 0, resident->bytes);
+  if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
+  std::memset(copy.block.data(), 0, resident->bytes);
   become_current(resident, tier);
+}
+
+void Residency::give_up_overwrite(Resident* resident, Tier tier) {
+  if (resident->on(tier).state == CopyState::kArriving && !resident->move) drop(resident, tier);
 }
 
 // Finds the nearest tier with the newest bytes.
@@ -251,8 +277,7 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
     unpin(resident, from);
     throw;
   }
-  --resident->on(from).pins;
-  if (resident->on(from).pins == 0) pinned_bytes_[index_of(from)] -= resident->bytes;
+  unpin(resident, from);
   const Copy& source = resident->on(from);
   std::byte* into = target.block.data();
   auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {into, resident->bytes})
@@ -261,13 +286,17 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   start_move(resident, from, to, false, std::move(ticket));
 }
 
-// Waits until the resident is current on `tier` and may be accessed as asked.
-void Residency::settle(Resident* resident, Tier tier, Access access) {
-  if (resident->move && (resident->move->to == tier || access != Access::kRead)) {
-    const Stall stall(stats_.stall_fetch_ns);
-    finish_move(resident);
-  }
+// Waits for the bytes to arrive; a writer waits for those who read them, too.
+void Residency::await(Resident* resident, Tier tier, Access access) {
+  if (!resident->move || (resident->move->to != tier && access == Access::kRead)) return;
+  const Stall stall(stats_.stall_fetch_ns);
+  finish_move(resident);
+}
+
+// Makes a writer's copy the only one. REQUIRES: awaited. Cannot fail.
+void Residency::claim(Resident* resident, Tier tier, Access access) {
   if (access == Access::kRead) return;
+  if (resident->on(tier).state == CopyState::kArriving) become_current(resident, tier);
   invalidate_others(resident, tier);
   resident->blank = false;
 }
@@ -291,8 +320,13 @@ void Residency::prefetch(Resident* resident, Tier tier) {
 void Residency::write_behind(Resident* resident, Tier tier) {
   const Lock lock(mutex_);
   if (resident->move || resident->blank || resident->on(tier).state != CopyState::kCurrent || failure_) return;
-  if (is_redundant(resident, tier) || !hierarchy_.has_below(tier) || hierarchy_.below(tier) != Tier::kNvme) return;
-  auto extents = hierarchy_.swap().try_take(resident->bytes);
+  if (resident->is_pinned() || is_redundant(resident, tier)) return;
+  if (!hierarchy_.has_below(tier) || hierarchy_.below(tier) != Tier::kNvme) return;
+  std::optional<chunk::Extents> extents;
+  try {
+    extents = try_take_extents(resident->bytes);
+  } catch (const IoError&) {  // failure() keeps it
+  }
   if (!extents) return;
   resident->on(Tier::kNvme).extents = std::move(*extents);
   resident_bytes_[index_of(Tier::kNvme)] += resident->bytes;
@@ -377,9 +411,16 @@ chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier) {
     if (auto block = pool.try_take(bytes)) return std::move(*block);
     if (make_some_room(bytes, tier)) continue;
     if (may_exceed(bytes)) return pool.take_beyond_limit(bytes);
-    throw OutOfMemory(tier, unmovable_bytes(tier) + pinned_bytes_[index_of(tier)] + pool.foreign_bytes() + bytes,
-                      pool.limit_bytes(), operator_name_);
+    fail_for_want_of_room(tier);
   }
+}
+
+void Residency::fail_for_want_of_room(Tier tier) const {
+  const auto& pool = hierarchy_.pool(tier);
+  const std::uint64_t need = need_now_[index_of(tier)] + pool.foreign_bytes();
+  std::string because = operator_name_;
+  if (need <= pool.limit_bytes()) because += "; the rest could not leave, as the tiers below are full";
+  throw OutOfMemory(tier, need, pool.limit_bytes(), because);
 }
 
 bool Residency::may_exceed(std::uint64_t bytes) {
@@ -401,27 +442,23 @@ bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
 
 // Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or dropped.
 std::uint64_t Residency::start_departures(std::uint64_t shortfall, Tier tier) {
-  collect_candidates(tier);
-  policy_->rank(candidates_);
-  std::vector<Resident*> victims;
-  std::uint64_t chosen = 0;
-  for (const Candidate& candidate : candidates_) {
-    if (chosen >= shortfall) break;
-    chosen += candidate.bytes;
-    victims.push_back(residents_[candidate.index].get());
-  }
+  auto& candidates = candidates_[index_of(tier)];  // a departure's cascade ranks those of the tier below
+  collect_candidates(tier, candidates);
+  policy_->rank(candidates);
   std::uint64_t started = 0;
-  for (Resident* victim : victims)
-    if (depart(victim, tier)) started += victim->bytes;
+  for (const Candidate& candidate : candidates) {
+    if (started >= shortfall) break;
+    if (depart(residents_[candidate.index].get(), tier)) started += candidate.bytes;
+  }
   return started;
 }
 
-void Residency::collect_candidates(Tier tier) {
-  candidates_.clear();
+void Residency::collect_candidates(Tier tier, std::vector<Candidate>& candidates) const {
+  candidates.clear();
   for (const auto& resident : residents_) {
     const Copy& copy = resident->on(tier);
     if (copy.state != CopyState::kCurrent || copy.pins > 0 || resident->move) continue;
-    candidates_.push_back({resident->id, resident->index, is_redundant(resident.get(), tier), resident->bytes,
+    candidates.push_back({resident->id, resident->index, is_redundant(resident.get(), tier), resident->bytes,
                            resident->last_use, timeline_.next_use(resident->key, resident->update_index)});
   }
 }
@@ -444,6 +481,7 @@ bool Residency::depart(Resident* resident, Tier tier) {
   if (!hierarchy_.has_below(tier)) return false;
   const Tier below = hierarchy_.below(tier);
   Copy& target = resident->on(below);
+  if (below != Tier::kNvme) note_need(below, resident->bytes);
   pin(resident, tier);
   try {
     if (below == Tier::kNvme) {
@@ -471,10 +509,19 @@ bool Residency::depart(Resident* resident, Tier tier) {
 std::optional<chunk::Extents> Residency::take_extents(std::uint64_t bytes) {
   auto& swap = hierarchy_.swap();
   for (;;) {
-    if (auto extents = swap.try_take(bytes)) return extents;
-    if (reclaim_extents()) continue;
+    if (auto extents = try_take_extents(bytes)) return extents;
+    if (reclaim_extents() || finish_one(Tier::kNvme)) continue;
     if (may_exceed(0)) return swap.take_beyond_limit(bytes);
     return std::nullopt;
+  }
+}
+
+std::optional<chunk::Extents> Residency::try_take_extents(std::uint64_t bytes) {
+  try {
+    return hierarchy_.swap().try_take(bytes);
+  } catch (const IoError&) {
+    if (!failure_) failure_ = std::current_exception();
+    throw;
   }
 }
 
@@ -523,6 +570,7 @@ std::uint64_t Residency::unmovable_bytes(Tier tier) const {
 
 void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
   const std::uint64_t need = unmovable_bytes(tier) + pinned_bytes_[index_of(tier)] + extra_bytes;
+  need_now_[index_of(tier)] = need;
   if (tier == hierarchy_.compute_tier()) timeline_.on_need(need);
   auto& most = needs_.working_set[index_of(tier)];
   if (need <= most) return;
@@ -531,6 +579,7 @@ void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
 }
 
 void Residency::note_content() {
+  if (!counts_content_) return;
   std::uint64_t content = content_bytes_;
   for (const Tier tier : hierarchy_.levels())
     if (tier != Tier::kNvme) content += unmovable_bytes(tier);
@@ -542,6 +591,20 @@ void Residency::note_future_need(Tier tier, std::uint64_t bytes, const char* wha
   const char* before = std::exchange(operator_name_, what);
   note_need(tier, bytes);
   operator_name_ = before;
+}
+
+void Residency::count_content(bool count) {
+  const Lock lock(mutex_);
+  counts_content_ = count;
+  note_content();
+}
+
+void Residency::require_room(Tier tier, std::uint64_t bytes, const char* what) {
+  const Lock lock(mutex_);
+  operator_name_ = what;
+  note_need(tier, bytes);
+  const auto& pool = hierarchy_.pool(tier);
+  if (need_now_[index_of(tier)] + pool.foreign_bytes() > pool.limit_bytes()) fail_for_want_of_room(tier);
 }
 
 void Residency::with_timeline(const std::function<void(Timeline&)>& use) {

@@ -15,11 +15,13 @@
 // Units: bytes; moments; nanoseconds.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,7 +62,7 @@ struct ResidencyStats {
 struct Needs {
   std::array<std::uint64_t, 2> working_set{};  // per memory tier: pinned, unmovable and asked for, in bytes
   std::array<std::string, 2> working_set_at;   // what ran then
-  std::uint64_t content = 0;                   // of all residents, plus what cannot move on the compute tier
+  std::uint64_t content = 0;                   // of all residents, blank ones included, plus what cannot move
   std::uint64_t largest_resident = 0;
 };
 
@@ -74,7 +76,7 @@ class Residency {
   // ---- residents
   // Makes a chunk of `bytes` (a multiple of the page size) without content or memory.
   Resident* make_chunk(chunk::ListKind list, std::uint64_t bytes, std::int64_t update_index);
-  // Takes over a block and what is in it as an activation whose only tenant is `tenant`.
+  // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points at it already.
   Resident* adopt(chunk::Block block, Tenant* tenant);
   void add_tenant(Resident* resident, Tenant* tenant);
   // Takes a tenant out; an activation, or a retired chunk, dies with its last one. Returns how many tenants are left.
@@ -83,19 +85,21 @@ class Residency {
   void retire(Resident* resident);
   // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
   void forget(Resident* resident);
-  // Takes the payload out as a plain block on the compute tier, its only copy, and ends the resident. For survivors of the last engine.
-  // Empty when it does not fit.
-  chunk::Block surrender(Resident* resident);
+  // Takes the payload out as a plain block on `tier` (without it: the compute tier), its only copy, and ends the resident. For survivors
+  // of the last engine. Empty when it does not fit. REQUIRES: unpinned.
+  chunk::Block surrender(Resident* resident, Tier tier);
+  chunk::Block surrender(Resident* resident) { return surrender(resident, hierarchy_.compute_tier()); }
 
   // ---- pins
-  // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned.
+  // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError for a write
+  // while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in neither.
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   // The payload's address on a tier. REQUIRES: pinned there.
   std::byte* address(const Resident* resident, Tier tier) const { return resident->on(tier).block.data(); }
   // Starts bringing a resident to `tier` if that takes no eviction. Never throws for want of room.
   void prefetch(Resident* resident, Tier tier);
-  // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later.
+  // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later. Never throws.
   void write_behind(Resident* resident, Tier tier);
 
   // ---- room
@@ -116,6 +120,10 @@ class Residency {
   void set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed = nullptr);
   bool is_refused() const;
   Needs needs() const;
+  // Stops and starts counting Needs::content: while a model is built its parameters lie in the constructor's tensors and in chunks.
+  void count_content(bool count);
+  // Throws OutOfMemory if `bytes` more, pinned at once, would not fit `tier` beside what is pinned and cannot move now.
+  void require_room(Tier tier, std::uint64_t bytes, const char* what);
   // Notes that `bytes` on `tier` will be pinned at once some time, on top of what cannot move now.
   void note_future_need(Tier tier, std::uint64_t bytes, const char* what);
 
@@ -133,8 +141,10 @@ class Residency {
 
   Resident* add_resident(std::uint64_t bytes);
   void destroy(Resident* resident);
+  void drop_all(Resident* resident);
   void die_if_unneeded(Resident* resident);
 
+  void refuse_two_places(const Want& want, Tier tier) const;
   void pin(Resident* resident, Tier tier);
   void unpin(Resident* resident, Tier tier) noexcept;
   void touch(Resident* resident);
@@ -143,7 +153,9 @@ class Residency {
   void start_fetch(Resident* resident, Tier from, Tier to);
   void fill_blank(Resident* resident, Tier tier, Access access);
   Tier source_of(const Resident* resident, Tier tier) const;
-  void settle(Resident* resident, Tier tier, Access access);
+  void give_up_overwrite(Resident* resident, Tier tier);
+  void await(Resident* resident, Tier tier, Access access);
+  void claim(Resident* resident, Tier tier, Access access);
   void invalidate_others(Resident* resident, Tier tier);
 
   chunk::Block take_room(std::uint64_t bytes, Tier tier);
@@ -152,10 +164,12 @@ class Residency {
   bool depart(Resident* resident, Tier tier);
   bool finish_one(Tier tier);
   std::optional<chunk::Extents> take_extents(std::uint64_t bytes);
+  std::optional<chunk::Extents> try_take_extents(std::uint64_t bytes);
   bool reclaim_extents();
-  void collect_candidates(Tier tier);
+  void collect_candidates(Tier tier, std::vector<Candidate>& candidates) const;
   bool is_redundant(const Resident* resident, Tier tier) const;
   bool may_exceed(std::uint64_t bytes);
+  [[noreturn]] void fail_for_want_of_room(Tier tier) const;
 
   void start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket);
   void finish_move(Resident* resident);
@@ -175,15 +189,17 @@ class Residency {
   Timeline timeline_;
   std::vector<std::unique_ptr<Resident>> residents_;
   std::vector<Resident*> in_flight_;
-  std::vector<Candidate> candidates_;  // scratch
+  std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
   std::array<std::uint64_t, kNumTiers> resident_bytes_{};
   std::array<std::uint64_t, kNumTiers> pinned_bytes_{};
+  std::array<std::uint64_t, kNumTiers> need_now_{};  // of the request being served
   std::uint64_t content_bytes_ = 0;
   std::uint64_t next_id_ = 1;
   std::uint64_t clock_ = 0;
   const char* operator_name_ = "start";
   bool measuring_ = false;
   bool refused_ = false;
+  bool counts_content_ = true;
   std::function<bool(std::uint64_t)> may_exceed_;
   Needs needs_;
   ResidencyStats stats_;

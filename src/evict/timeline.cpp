@@ -97,7 +97,7 @@ Moment Timeline::next_use(TraceKey key, std::int64_t update_index) const {
   const Moment length = plan_->length();
   if (update_index >= 0 && length + update_index > now_) return length + static_cast<Moment>(update_index);
   if (!key.is_chunk()) return kNever;
-  const Moment period = length + update_count_;
+  const Moment period = length + update_count_ + 1;  // the moment of end_update() belongs to this step
   const auto found = plan_->uses.find(key.value());
   if (found != plan_->uses.end()) return period + found->second.front();
   return update_index >= 0 ? period + length + static_cast<Moment>(update_index) : kNever;

@@ -6,8 +6,9 @@
 //
 // Included once for each instruction set, so it has no include guard: intrinsics inline only into functions compiled
 // for their own target, hence the text must stand inside that target's region. The includer first defines
-//   ASTERIAS_FORMULA_SPACE  the namespace, under asterias::hybrid_adam, that receives the code (undefined again at the end)
-//   ASTERIAS_FORMULA_INLINE how its functions are declared (`inline`, HWY_INLINE, `__host__ __device__ inline`); kept
+//   ASTERIAS_FORMULA_SPACE  the namespace, under asterias::hybrid_adam, that receives the code (undefined again at the
+//   end) ASTERIAS_FORMULA_INLINE how its functions are declared (`inline`, HWY_INLINE, `__host__ __device__ inline`);
+//   kept
 // and gives an `Ops` with a value type V and static functions, each of them one correctly rounded IEEE operation:
 //   V set(float); V add(V, V); V sub(V, V); V mul(V, V); V mul_add(V a, V b, V c)  // a * b + c rounded once
 //   V sqrt(V); V div(V, V); V flush_tiny(V)              // +0 where |x| < FLT_MIN, else x (NaN stays)
@@ -15,7 +16,8 @@
 // Invariants
 //   * Elementwise: an element's result depends on its own inputs and the constants, never on its position.
 //   * Only the operations above touch data: nothing is left to the compiler to fuse, reorder or widen.
-//   * Stored moments are never denormal: without a gradient they decay, and would otherwise spend thousands of steps there
+//   * Stored moments are never denormal: without a gradient they decay, and would otherwise spend thousands of steps
+//   there
 //     at a tenth of the speed. The step itself still uses the value before it is flushed, as torch does.
 //   * Parameters are stored as computed, denormal or not; only moments are flushed.
 //   * Callers run in the default IEEE mode (ieee_mode.hpp: no FTZ, no DAZ, to nearest); CUDA without -ftz=true.
@@ -43,11 +45,11 @@ struct Element {
 // Loshchilov and Hutter 2019, algorithm 2 (decay before the step, as torch).
 //
 // The forms are those with the fewest roundings at no more operations. m as one interpolation, from the side that is
-// nearer (beta1 < 0.5: g - beta1*(g-m)), as torch. v not so: inf - inf would turn the parameter of a gradient above 1e19 into NaN,
-// where torch leaves it unchanged. (1-beta2)*g is rounded before the other g joins in the fma: g^2 alone would be
-// denormal below 1e-19. Relative roundings of p's update at most: m 1.2, v 2.8 (halved by the root), root, sum, quotient,
-// constant and final fma 1 each, together 7.6 units of 2^-24, which is 3.8 ulp at the low end of a binade; they never
-// all align.
+// nearer (beta1 < 0.5: g - beta1*(g-m)), as torch. v not so: inf - inf would turn the parameter of a gradient above
+// 1e19 into NaN, where torch leaves it unchanged. (1-beta2)*g is rounded before the other g joins in the fma: g^2 alone
+// would be denormal below 1e-19. Relative roundings of p's update at most, in units of 2^-24, at default betas: m 1.2,
+// v 2.8 (halved by the root), root, sum, quotient and constant 1 each, so 6.6 if all fall the same way; gradient scale
+// and L2 decay add up to 2 each to m and twice that to v.
 template <class Ops, bool kDecay, bool kDecoupledDecay>
 struct AdamRule {
   using V = typename Ops::V;

@@ -112,7 +112,8 @@ double add_blocks(ThreadPool& pool, SimdTarget target, double sum, const float* 
 
 }  // namespace
 
-// Goes lane by lane to the next whole group, then by groups, then lane by lane to the end. Never passes the block's end.
+// Goes lane by lane to the next whole group, then by groups, then lane by lane to the end. Never passes the block's
+// end.
 void SumOfSquares::add_to_open_block(const float* values, std::size_t count) {
   const auto add_one = [&] {
     const double x = *values++;

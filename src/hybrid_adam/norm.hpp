@@ -1,13 +1,15 @@
 // The sum of squares of an fp32 array in double, for gradient norms, with the same bits however it is computed.
 //
-// One tensor's sum is defined by its elements in order and nothing else: element i belongs to block i / 4096 and, there,
-// to lane i % 32; a lane adds its squares in order; a block folds its 32 lanes as a fixed tree (l with l+16, +8, +4, +2, +1);
-// blocks are added in order. Lanes and blocks are counted from the tensor's start, so chunk boundaries, SIMD width,
-// threads and tiers do not show. Adding tensors (in name order), the square root and clipping are the caller's.
+// One tensor's sum is defined by its elements in order and nothing else: element i belongs to block i / 4096 and,
+// there, to lane i % 32; a lane adds its squares in order; a block folds its 32 lanes as a fixed tree (l with l+16, +8,
+// +4, +2, +1); blocks are added in order. Lanes and blocks are counted from the tensor's start, so chunk boundaries,
+// SIMD width, threads and tiers do not show. Adding tensors (in name order), the square root and clipping are the
+// caller's.
 //
 // Invariants
 //   * Any cutting of a tensor into add() calls gives the same bits.
-//   * Squares of floats are exact in double, and cannot overflow there: total() is finite exactly when every element is,
+//   * Squares of floats are exact in double, and cannot overflow there: total() is finite exactly when every element
+//   is,
 //     else inf or NaN. The relative error is below 1e-13.
 //   * The caller's floating-point mode does not matter (ieee_mode.hpp): denormals count.
 //

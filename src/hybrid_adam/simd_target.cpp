@@ -2,8 +2,6 @@
 
 #include "hybrid_adam/highway_targets.hpp"
 
-#include <hwy/targets.h>
-
 namespace asterias::hybrid_adam {
 
 const char* target_name(SimdTarget target) {

@@ -1,5 +1,5 @@
-// What one optimizer step of one parameter needs besides its arrays: the algorithm, the user's hyper-parameters, and the
-// float constants they fold to.
+// What one optimizer step of one parameter needs besides its arrays: the algorithm, the user's hyper-parameters, and
+// the float constants they fold to.
 //
 // Hyper-parameters stay in double until make_update_constants rounds each derived constant to float exactly once, so a
 // chunk, a thread, a tier and a device that update parts of the same parameter all see the same constants.
@@ -36,12 +36,12 @@ struct UpdateConstants {
   float grad_scale;  // multiplies the gradient first: unscale * clip
 
   // Adam and AdamW.
-  float exp_avg_weight;   // 1 - beta1, or -beta1 where the mean is formed from the gradient's side
+  float exp_avg_weight;  // 1 - beta1, or -beta1 where the mean is formed from the gradient's side
   float beta2;
   float one_minus_beta2;
-  float scaled_eps;       // eps * sqrt(1 - beta2^step)
-  float neg_step_size;    // -lr * sqrt(1 - beta2^step) / (1 - beta1^step)
-  bool exp_avg_from_grad; // beta1 < 0.5
+  float scaled_eps;        // eps * sqrt(1 - beta2^step)
+  float neg_step_size;     // -lr * sqrt(1 - beta2^step) / (1 - beta1^step)
+  bool exp_avg_from_grad;  // beta1 < 0.5
 
   // SGD.
   float neg_lr;

@@ -1,7 +1,9 @@
 // Compiled once for each Highway target by foreach_target.h, which includes this file again; what stands under HWY_ONCE
 // comes last and once. Highway gives dispatch and the few operations of VectorOps; the arithmetic is adam_math.hpp.
 //
-// Loads and stores are plain: non-temporal stores lost 8-35 % where they were measured (docs/benchmarks.md).
+// Loads and stores are plain. Measured and left out: non-temporal stores (they lose 8-40 % on Zen 3), software prefetch
+// of the next tile array by array (loses 15 % on Zen 4 where the arrays' addresses are well spread; where they coincide
+// modulo a large power of two it wins back only half: update_kernel.hpp says what to do instead).
 #include "hybrid_adam/update_kernel.hpp"
 
 #include <algorithm>

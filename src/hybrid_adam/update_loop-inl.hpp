@@ -6,13 +6,6 @@
 
 namespace asterias::hybrid_adam::ASTERIAS_FORMULA_SPACE {
 
-#ifndef PFTILE
-#define PFTILE 1024
-#define PFHINT 2
-#endif
-inline constexpr std::size_t kTileElements = PFTILE;
-inline constexpr std::size_t kGroupElements = 16;
-
 // Updates elements [i, i + kLanes).
 template <class Rule, class Ops>
 ASTERIAS_FORMULA_INLINE void update_vector(const Rule& rule, const UpdateArrays& a, std::size_t i) {
@@ -43,33 +36,11 @@ inline void update_tail(const Rule& rule, const UpdateArrays& a, std::size_t beg
   if constexpr (Rule::kUsesExpAvgSq) std::memcpy(a.exp_avg_sq + begin, exp_avg_sq, bytes);
 }
 
-// Fetches, while group `group` of one tile is computed, its share of the tile at `next`: the arrays one after the other.
-template <class Rule>
-ASTERIAS_FORMULA_INLINE void prefetch_share(const UpdateArrays& next, std::size_t group) {
-  constexpr std::size_t kArrays = 2 + (Rule::kReadsExpAvg || Rule::kWritesExpAvg ? 1 : 0) + (Rule::kUsesExpAvgSq ? 1 : 0);
-  const float* const arrays[4] = {next.param, next.grad, next.exp_avg, next.exp_avg_sq};
-  constexpr std::size_t kGroupsPerArray = kTileElements / kGroupElements / 4;
-  const std::size_t array = group / kGroupsPerArray;
-  if (array >= kArrays) return;
-  const float* from = arrays[array] + group % kGroupsPerArray * 4 * kGroupElements;
-  for (std::size_t line = 0; line < 4; ++line) __builtin_prefetch(from + line * kGroupElements, 0, PFHINT);
-}
-
 template <class Rule, class Ops>
 inline void run(const UpdateConstants& constants, const UpdateArrays& a) {
   const Rule rule(constants);
-  std::size_t i = 0;
-  for (; i + 2 * kTileElements <= a.count; i += kTileElements) {
-    const UpdateArrays next = a.part(i + kTileElements, kTileElements);
-    for (std::size_t group = 0; group < kTileElements / kGroupElements; ++group) {
-      prefetch_share<Rule>(next, group);
-      for (std::size_t lane = 0; lane < kGroupElements; lane += Ops::kLanes) {
-        update_vector<Rule, Ops>(rule, a, i + group * kGroupElements + lane);
-      }
-    }
-  }
   const std::size_t whole = a.count - a.count % Ops::kLanes;
-  for (; i < whole; i += Ops::kLanes) update_vector<Rule, Ops>(rule, a, i);
+  for (std::size_t i = 0; i < whole; i += Ops::kLanes) update_vector<Rule, Ops>(rule, a, i);
   if (whole != a.count) update_tail<Rule, Ops>(rule, a, whole, a.count - whole);
 }
 

@@ -33,6 +33,8 @@ runtime::StateLists state_lists(const EngineConfig& config) {
 
 EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of)
     : id_(next_engine_id()), config_(config), runtime_((config.validate(), runtime::Runtime::attach(config))) {
+  next_.loss = std::nan("");
+  runtime_->residency().count_content(false);
   try {
     module_ = make_module();
     if (!module_) throw StateError(StateError::Cause::kMisuse, "model_func returned no module");
@@ -41,25 +43,23 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
                                                  state_lists(config_), config_.gradient_clipping.value_or(0) > 0);
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
+    runtime_->residency().count_content(true);
     note_update_need();
   } catch (const OutOfMemory&) {
+    leave();
     // The measuring pass may exceed the limits where the machine has the memory; here it has not.
-    data_.reset();
-    module_.reset();
-    auto runtime = runtime_;
-    runtime::Runtime::detach(runtime_);
-    runtime->refuse("measured while the model was built", false);
+    if (runtime_->is_measuring()) runtime_->refuse("measured while the model was built", false);
+    throw;
   } catch (...) {
-    optimizer_.reset();
-    data_.reset();
-    module_.reset();
-    runtime::Runtime::detach(runtime_);
+    leave();
     throw;
   }
 }
 
-EngineCore::~EngineCore() {
-  if (!runtime_) return;
+EngineCore::~EngineCore() { leave(); }
+
+// Gives everything back, the last engine the runtime, too.
+void EngineCore::leave() {
   runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
   runtime::release_last_outputs();
   buffers_.reset();
@@ -106,7 +106,6 @@ EngineCore::Forward::~Forward() {
 void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph, bool create_graph) {
   runtime_->check_failure();
   const auto start = Clock::now();
-  if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
   try {
     loss.backward(gradient, retain_graph, create_graph);
   } catch (...) {
@@ -116,6 +115,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   runtime::release_last_outputs();
   next_.backward_ms += ms_since(start);
   end_pass();
+  if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
 }
 
 void EngineCore::end_pass() {
@@ -162,8 +162,8 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
     }
     auto& pool = residency.hierarchy().pool(tier);
     pool.refresh_foreign();
-    at.used_bytes = pool.used_bytes() + pool.foreign_bytes();
-    at.peak_bytes = pool.peak_used_bytes() + pool.foreign_bytes();
+    at.used_bytes = pool.held_bytes();
+    at.peak_bytes = pool.peak_held_bytes();
     at.limit_bytes = pool.limit_bytes();
     pool.reset_peak();
   }
@@ -176,6 +176,7 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
 // ---- looking ------------------------------------------------------------------------------------------------------------------------
 
 torch::Tensor EngineCore::parameter(const std::string& name) {
+  runtime_->check_failure();
   const auto* record = data_->find(name);
   if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
   const torch::NoGradGuard no_grad;
@@ -184,6 +185,7 @@ torch::Tensor EngineCore::parameter(const std::string& name) {
 }
 
 torch::Tensor EngineCore::gradient(const std::string& name) {
+  runtime_->check_failure();
   const auto* record = data_->find(name);
   if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
   if (!record->tensor.grad().defined())
@@ -192,6 +194,7 @@ torch::Tensor EngineCore::gradient(const std::string& name) {
 }
 
 torch::Tensor EngineCore::buffer(const std::string& name) {
+  runtime_->check_failure();
   const auto buffers = module_->named_buffers();
   const auto* found = buffers.find(name);
   if (!found) throw StateError(StateError::Cause::kMisuse, "the module has no buffer named '" + name + "'");

@@ -63,10 +63,10 @@ class EngineCore {
  private:
   friend class Optimizer;
 
+  void leave();
   void hold_buffers();
   void note_update_need();
   void end_pass();
-  void abandon_pass();
   void finish_step(double grad_norm, double update_ms);
   std::uint64_t id_;
   EngineConfig config_;

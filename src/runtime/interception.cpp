@@ -147,7 +147,9 @@ class Frame {
     visit_storages(value, [&](c10::StorageImpl* storage) {
       // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are pinned.
       auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage) : StorageSlot::of(storage);
-      if (slot) wants.push_back({slot->resident(), access});
+      if (!slot) return;
+      if (access == evict::Access::kWrite) slot->note_write();
+      wants.push_back({slot->resident(), access});
     });
   }
 
@@ -252,7 +254,10 @@ Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tens
     : residency_(std::move(residency)), tensors_(tensors) {
   for (const auto& tensor : tensors_)
     visit_storages(tensor, [&](c10::StorageImpl* storage) {
-      if (auto* slot = StorageSlot::of(storage)) wants_.push_back({slot->resident(), access});
+      auto* slot = StorageSlot::of(storage);
+      if (!slot) return;
+      if (access != evict::Access::kRead) slot->note_write();
+      wants_.push_back({slot->resident(), access});
     });
   residency_->acquire(wants_, residency_->hierarchy().compute_tier());
   bury();

@@ -22,6 +22,12 @@ std::uint64_t tensor_bytes(const at::Tensor& tensor) { return static_cast<std::u
 // The update is elementwise over the tensor's own range of its storage, whatever the order of its dimensions.
 bool is_dense(const at::Tensor& tensor) { return tensor.is_non_overlapping_and_dense() || tensor.numel() == 0; }
 
+// A module that outlived its engine may join another one.
+bool belongs_to_an_engine(const at::Tensor& parameter) {
+  const auto* slot = StorageSlot::of(parameter);
+  return slot && slot->resident()->is_chunk && !slot->resident()->retired;
+}
+
 }  // namespace
 
 // Hands a parameter's gradient over once it is final for this backward (case "1.1 steal" or "2.3 in place" of AccumulateGrad).
@@ -71,6 +77,8 @@ void ModelData::collect_parameters() {
     const bool trainable = parameter.requires_grad();
     if (!parameter.device().is_cpu() || !parameter.has_storage())
       complaints.push_back("parameter '" + item.key() + "' is no CPU tensor with a storage of its own; build the model on the CPU");
+    else if (belongs_to_an_engine(parameter))
+      complaints.push_back("parameter '" + item.key() + "' belongs to another engine already");
     else if (trainable && parameter.scalar_type() != at::kFloat)
       complaints.push_back("parameter '" + item.key() + "' is " + c10::toString(parameter.scalar_type()) +
                            "; this version trains float32 parameters (set requires_grad to false, or build the model in float32)");
@@ -139,8 +147,6 @@ void ModelData::move_storage_in(std::size_t index) {
   if (storage->nbytes() > 0) {
     std::vector<evict::Want> wants{{resident, evict::Access::kWrite}};
     if (auto* slot = StorageSlot::of(storage)) {
-      if (slot->resident()->is_chunk)
-        throw StateError(StateError::Cause::kMisuse, storages_[index].name + " belongs to another engine already");
       wants.push_back({slot->resident(), evict::Access::kRead});
     }
     residency.acquire(wants, tier);
@@ -170,16 +176,20 @@ void ModelData::take_gradient(ParameterRecord& record) {
     record.tensor.mutable_grad() = std::move(routed);
   }
   // Else it was accumulated in place, or somebody still holds the previous gradient: then the new one stays an ordinary tensor.
-  record.grad_version = -1;
+  record.grad_sum_writes = ParameterRecord::kNotSummed;
   if (sum_gradients_) grad_square_sum(record);
 }
 
 double ModelData::grad_square_sum(ParameterRecord& record) const {
-  const at::Tensor gradient = record.tensor.grad();
-  if (record.grad_version == gradient._version()) return record.grad_square_sum;
-  const Pin pin(runtime_->shared_residency(), {gradient}, evict::Access::kRead);
-  record.grad_square_sum = hybrid_adam::sum_of_squares(gradient.const_data_ptr<float>(), static_cast<std::size_t>(gradient.numel()));
-  record.grad_version = gradient._version();
+  const at::Tensor& gradient = record.tensor.grad();
+  const auto* slot = StorageSlot::of(gradient);
+  const bool is_routed = slot && slot == record.grad_slot;
+  if (is_routed && record.grad_sum_writes == slot->num_writes()) return record.grad_square_sum;
+  const at::NoGradGuard no_grad;
+  const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
+  const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
+  record.grad_square_sum = hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
+  record.grad_sum_writes = is_routed ? slot->num_writes() : ParameterRecord::kNotSummed;
   return record.grad_square_sum;
 }
 

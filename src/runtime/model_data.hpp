@@ -1,7 +1,7 @@
 // The chunks of one module: its parameters, their gradients and optimizer state, and which tensor lies where.
 //
 // Moves every parameter's storage into param chunks, routes each final gradient into its mirror slot, and lets the optimizer walk
-// chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or of passes (runtime/engine.hpp).
+// chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or of passes (runtime/engine_core.hpp).
 //
 // Invariants
 //   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their place.
@@ -45,8 +45,9 @@ struct ParameterRecord {
   bool trainable = false;
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
-  double grad_square_sum = 0;        // of the gradient with version grad_version
-  std::int64_t grad_version = -1;    // -1: not summed
+  double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
+  std::uint64_t grad_sum_writes = kNotSummed;
+  static constexpr std::uint64_t kNotSummed = UINT64_MAX;
 };
 
 // Which optimizer state lists to make.
@@ -82,7 +83,8 @@ class ModelData {
   // Copies any tensor, resident or not, to a plain CPU tensor that is counted on the cpu tier; contiguous, or with `strides` (dense).
   at::Tensor copy_out(const at::Tensor& tensor, at::OptionalIntArrayRef strides = std::nullopt) const;
 
-  // Sums the squares of a parameter's gradient, or returns what was summed when it became final. REQUIRES: a dense fp32 gradient.
+  // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been touched since.
+  // REQUIRES: a strided fp32 gradient.
   double grad_square_sum(ParameterRecord& record) const;
 
  private:

@@ -110,6 +110,16 @@ int group_by_pattern(const OptimizerConfig& config, const std::string& name) {
   return -1;
 }
 
+// REQUIRES: a gradient is there.
+void refuse_unusable_gradient(const runtime::ParameterRecord& record) {
+  const torch::Tensor& gradient = record.tensor.grad();
+  const auto refuse = [&](const std::string& why) { throw StateError(StateError::Cause::kMisuse, why); };
+  if (!record.trainable) refuse("parameter '" + record.name + "' was frozen when the engine was made and cannot be trained now");
+  if (gradient.layout() != torch::kStrided) refuse("the gradient of '" + record.name + "' is sparse; build the module with sparse(false)");
+  if (gradient.scalar_type() != torch::kFloat || gradient.sizes() != record.tensor.sizes())
+    refuse("the gradient of '" + record.name + "' is no float32 tensor of the parameter's shape");
+}
+
 // The default group first, then config.optimizer.param_groups in order; empty ones are kept, so that indices mean the same.
 std::vector<torch::optim::OptimizerParamGroup> make_groups(const OptimizerConfig& config, runtime::ModelData& data,
                                                            const GroupOf& group_of) {
@@ -186,7 +196,8 @@ torch::Tensor Optimizer::step(LossClosure closure) {
 // Everything that can be refused is refused before the first chunk changes.
 void Optimizer::update() {
   plan_update(clip_factor());
-  core_.runtime_->end_measuring();
+  core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");
+  if (!stepped_.empty()) core_.runtime_->end_measuring();
   for (auto* record : stepped_) {
     ++record->num_steps;
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
@@ -203,8 +214,7 @@ double Optimizer::clip_factor() {
   double sum = 0;
   for (auto& record : data_.parameters()) {
     if (!record.tensor.grad().defined()) continue;
-    if (record.tensor.grad().layout() != torch::kStrided)
-      throw StateError(StateError::Cause::kMisuse, "the gradient of '" + record.name + "' is sparse, which gradient_clipping cannot take");
+    refuse_unusable_gradient(record);
     sum += data_.grad_square_sum(record);
   }
   grad_norm_ = std::sqrt(sum);
@@ -214,6 +224,8 @@ double Optimizer::clip_factor() {
 void Optimizer::plan_update(double grad_scale) {
   segments_.assign(data_.chunks().size(), {});
   stepped_.clear();
+  for (const auto& record : data_.parameters())
+    if (record.tensor.grad().defined()) refuse_unusable_gradient(record);
   for (std::size_t index = 0; index < param_groups_.size(); ++index) {
     const Group group{index, read_options(param_groups_[index].options())};
     for (const auto& parameter : param_groups_[index].params()) {
@@ -237,11 +249,9 @@ void Optimizer::plan_update(double grad_scale) {
 
 void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale) {
   const torch::Tensor& gradient = record.tensor.grad();
-  if (!record.trainable)
-    throw StateError(StateError::Cause::kMisuse, "parameter '" + record.name + "' was frozen when the engine was made and cannot be trained now");
-  if (gradient.layout() != torch::kStrided)
-    throw StateError(StateError::Cause::kMisuse, "the gradient of '" + record.name + "' is sparse; build the module with sparse(false)");
   if (record.tensor.numel() == 0) return;
+  if (algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg)
+    throw StateError(StateError::Cause::kMisuse, "momentum was 0 in every param group when the engine was made, so there is no room for it now");
   Segment segment;
   segment.offset = record.offset_bytes / sizeof(float);
   segment.count = static_cast<std::uint64_t>(record.tensor.numel());
@@ -280,10 +290,19 @@ void Optimizer::update_chunk(std::size_t chunk) {
     segment.stray_gradient.reset();
   }
   residency.release(wants, Tier::kCpu);
+  write_back(lists);
   runtime::bury();
 }
 
-// Fetches what the next chunks need and starts writing back what this one changed, as far as the tier is short of room.
+// Starts writing what was changed, where the tier will need the room: it then leaves for free when that is the case.
+void Optimizer::write_back(const runtime::ChunkLists& lists) {
+  auto& residency = core_.runtime_->residency();
+  if (residency.hierarchy().pool(Tier::kCpu).shortfall(data_.update_working_set_bytes()) == 0) return;
+  for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.param})
+    if (list) residency.write_behind(list, Tier::kCpu);
+}
+
+// Starts fetching what the next chunks need, as far as there is room, while this one is computed.
 void Optimizer::start_next(std::size_t chunk) {
   auto& residency = core_.runtime_->residency();
   const std::size_t end = std::min(segments_.size(), chunk + 1 + static_cast<std::size_t>(prefetch_));

@@ -51,6 +51,7 @@ class Optimizer final : public torch::optim::Optimizer {
   void plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale);
   void update_chunk(std::size_t chunk);
   void start_next(std::size_t chunk);
+  void write_back(const runtime::ChunkLists& lists);
   double clip_factor();
 
   EngineCore& core_;

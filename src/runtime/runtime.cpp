@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "base/byte_size.hpp"
 #include "base/log.hpp"
@@ -21,8 +22,11 @@ std::mutex attach_mutex;
 int num_engines = 0;
 std::atomic<std::shared_ptr<Runtime>> current_runtime;
 
-// What the libraries' memory may grow by between two measurements, and from one run to the next.
+// What the libraries' memory may grow by between two measurements.
 constexpr std::uint64_t kLibrarySlackBytes = 24 * kMiB;
+// What it may grow by after the first pass (a budget must leave that), and what it may differ by from one run to the next (a budget
+// that a refusal names leaves that, too, so that it is not refused in its turn).
+constexpr std::uint64_t kLibraryGrowthBytes = 8 * kMiB;
 constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
 constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
@@ -30,7 +34,7 @@ constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
 std::uint64_t library_bytes() {
   const std::uint64_t resident = resident_set_bytes();
   const std::uint64_t mapped = device::PageBlock::mapped_bytes();
-  return (resident > mapped ? resident - mapped : 0) + kLibrarySlackBytes;
+  return resident > mapped ? resident - mapped : 0;
 }
 
 std::uint64_t resolve_memory_limit(const ByteLimit& limit) {
@@ -72,7 +76,7 @@ std::unique_ptr<chunk::SwapSpace> open_swap(const EngineConfig& config) {
 
 chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
   const std::uint64_t cpu_limit = clip_to_machine(resolve_memory_limit(config.tiers.cpu.limit));
-  auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, library_bytes);
+  auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, library_bytes, kLibrarySlackBytes);
   if (config.device != "simulated") return {nullptr, std::move(cpu), open_swap(config)};
   auto gpu = chunk::TierPool::create(Tier::kGpu, resolve_memory_limit(config.tiers.gpu.limit));
   const auto& link = config.tiers.gpu.link;
@@ -150,10 +154,14 @@ void Runtime::check_failure() const {
 }
 
 void Runtime::check_refusal() const {
-  if (residency_->is_refused()) refuse("measured over one pass", true);
+  if (!is_measuring_) return;
+  residency_->hierarchy().pool(Tier::kCpu).refresh_foreign();
+  if (residency_->is_refused() || !smallest_budgets(true).empty()) refuse("measured over one pass", true);
 }
 
-void Runtime::end_measuring() { residency_->set_measuring(false); }
+void Runtime::end_measuring() {
+  if (std::exchange(is_measuring_, false)) residency_->set_measuring(false);
+}
 
 void Runtime::refuse(const char* why, bool is_exact) const {
   const auto lacking = smallest_budgets(true);
@@ -175,7 +183,7 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
   const auto& cpu = hierarchy.pool(Tier::kCpu);
   const bool has_gpu = hierarchy.has(Tier::kGpu);
   const std::uint64_t swap = hierarchy.has(Tier::kNvme) ? hierarchy.swap().limit_bytes() : 0;
-  const std::uint64_t foreign = cpu.foreign_bytes();
+  const std::uint64_t foreign = cpu.foreign_bytes() + kLibraryGrowthBytes;
   const std::uint64_t room[] = {has_gpu ? hierarchy.pool(Tier::kGpu).limit_bytes() : 0,
                                 cpu.limit_bytes() > foreign ? cpu.limit_bytes() - foreign : 0, swap};
   // What moves needs room at both ends for a moment, once per boundary between tiers.

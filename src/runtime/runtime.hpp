@@ -34,8 +34,10 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   // Throws the first cause when a transfer has failed for good; everything after it would be wrong.
   void check_failure() const;
 
-  // Throws BudgetError if the measuring pass had to exceed a limit.
+  // Throws BudgetError if the measuring pass had to exceed a limit, or if what it measured will not fit once optimizer state exists.
+  // After the first update nothing is judged any more.
   void check_refusal() const;
+  bool is_measuring() const { return is_measuring_; }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();
   [[noreturn]] void refuse(const char* why, bool is_exact) const;
@@ -50,6 +52,7 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   std::shared_ptr<evict::Residency> residency_;
   Tier compute_tier_;
   DebugConfig debug_;
+  bool is_measuring_ = true;
   std::string tiers_key_;  // what later engines must ask for, too
 };
 

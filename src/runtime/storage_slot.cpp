@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "runtime/allocator.hpp"
 
 namespace asterias::runtime {
@@ -44,6 +45,9 @@ c10::weak_intrusive_ptr<c10::StorageImpl> weak(c10::StorageImpl* storage) {
 }
 
 constexpr std::uint64_t kMinAdoptedBytes = device::kPageBytes;
+
+// Where what outlives the last engine goes: without an accelerator, torch's own memory is DRAM, whatever tier was computed on.
+constexpr Tier kSurvivorTier = Tier::kCpu;
 
 }  // namespace
 
@@ -142,10 +146,45 @@ void StorageSlot::on_storage_death(void* context) {
   if (slot->residency_->remove_tenant(resident, slot.get()) == 0 && is_gradient) slot->residency_->forget(resident);
 }
 
-void StorageSlot::return_block(c10::StorageImpl* storage, chunk::Block block, std::uint64_t) {
+void StorageSlot::return_block(c10::StorageImpl* storage, chunk::Block block) {
   (void)storage->_mutable_data_ptr_no_checks().release_context();
   storage->*member(ThrowOnRead{}) = false;
   storage->set_data_ptr_noswap(data_ptr_of(std::move(block)));
+}
+
+// An activation's block becomes its storage's own. False when it does not fit.
+bool StorageSlot::release_activation(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident) {
+  const auto tenants = resident->tenants;
+  chunk::Block block = residency->surrender(resident, kSurvivorTier);
+  if (!block) return false;
+  for (auto* tenant : tenants) {
+    const std::unique_ptr<StorageSlot> slot(static_cast<StorageSlot*>(tenant));
+    if (auto storage = slot->storage_.lock()) slot->return_block(storage.get(), std::move(block));
+  }
+  return true;
+}
+
+// The storages in a chunk are copied out, one by one.
+void StorageSlot::release_chunk(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident) {
+  const auto tenants = resident->tenants;
+  const evict::Want want{resident, evict::Access::kRead};
+  residency->acquire({&want, 1}, kSurvivorTier);
+  try {
+    for (auto* tenant : tenants) {
+      auto* slot = static_cast<StorageSlot*>(tenant);
+      auto storage = slot->storage_.lock();
+      if (!storage || storage->nbytes() == 0) continue;
+      chunk::Block block = residency->allocate(storage->nbytes(), kSurvivorTier);
+      std::memcpy(block.data(), residency->address(resident, kSurvivorTier) + slot->offset_bytes_, storage->nbytes());
+      residency->remove_tenant(resident, slot);
+      slot->return_block(storage.get(), std::move(block));
+      delete slot;
+    }
+  } catch (...) {
+    residency->release({&want, 1}, kSurvivorTier);
+    throw;
+  }
+  residency->release({&want, 1}, kSurvivorTier);
 }
 
 void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& residency) {
@@ -153,41 +192,19 @@ void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& res
   residency->for_each([&](const evict::Resident& resident) {
     if (!resident.tenants.empty()) survivors.push_back(const_cast<evict::Resident*>(&resident));
   });
-  const Tier tier = residency->hierarchy().compute_tier();
-  for (auto* resident : survivors) {
-    const auto tenants = resident->tenants;
-    if (!resident->is_chunk) {
-      chunk::Block block = residency->surrender(resident);
-      if (!block) continue;
-      for (auto* tenant : tenants) {
-        auto* slot = static_cast<StorageSlot*>(tenant);
-        if (auto storage = slot->storage_.lock()) slot->return_block(storage.get(), std::move(block), 0);
-        delete slot;
-      }
-      continue;
+  std::size_t num_left = 0;
+  for (auto* resident : survivors) try {
+      if (resident->is_pinned())
+        ++num_left;  // stays as it is: whoever holds the pin can read it
+      else if (resident->is_chunk)
+        release_chunk(residency, resident);
+      else
+        num_left += release_activation(residency, resident) ? 0 : 1;
+    } catch (const Error&) {  // no room, or the drive has failed: the guard says so when somebody looks
+      ++num_left;
     }
-    const evict::Want want{resident, evict::Access::kRead};
-    try {
-      residency->acquire({&want, 1}, tier);
-    } catch (const OutOfMemory&) {
-      continue;
-    }
-    for (auto* tenant : tenants) {
-      auto* slot = static_cast<StorageSlot*>(tenant);
-      auto storage = slot->storage_.lock();
-      if (!storage || storage->nbytes() == 0) continue;
-      try {
-        chunk::Block block = residency->allocate(storage->nbytes(), tier);
-        std::memcpy(block.data(), residency->address(resident, tier) + slot->offset_bytes_, storage->nbytes());
-        residency->remove_tenant(resident, slot);
-        slot->return_block(storage.get(), std::move(block), storage->nbytes());
-        delete slot;
-      } catch (const OutOfMemory&) {
-        break;
-      }
-    }
-    residency->release({&want, 1}, tier);
-  }
+  if (num_left > 0)
+    log::warning(std::to_string(num_left) + " tensors or chunks outlive the last engine and have no room in tiers.cpu.limit; they cannot be read");
   bury();
 }
 

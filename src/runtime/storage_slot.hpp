@@ -15,6 +15,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/StorageImpl.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -39,12 +40,16 @@ class StorageSlot final : public evict::Tenant {
   static at::Tensor make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
                                 std::uint64_t offset_bytes, const at::Tensor& like, std::string name, StorageSlot** place);
 
-  // Gives the storages of all slots of a resident their own plain memory again, as far as it fits. For survivors of the last engine.
+  // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the rest. For what
+  // outlives the last engine. Throws nothing of ours: it runs in destructors.
   static void release_survivors(const std::shared_ptr<evict::Residency>& residency);
 
   evict::Resident* resident() const { return resident_; }
   std::uint64_t offset_bytes() const { return offset_bytes_; }
   const std::string& name() const { return name_; }
+  // Counts the accesses that may have changed the bytes. Autograd's version counters do not: .data() has a counter of its own.
+  void note_write() { num_writes_.fetch_add(1, std::memory_order_relaxed); }
+  std::uint64_t num_writes() const { return num_writes_.load(std::memory_order_relaxed); }
   void forget_place() { place_ = nullptr; }
 
   void follow(std::byte* payload) noexcept override;
@@ -53,7 +58,9 @@ class StorageSlot final : public evict::Tenant {
   StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes, std::string name);
   static void on_storage_death(void* slot);
   void point(c10::StorageImpl* storage, std::byte* data);
-  void return_block(c10::StorageImpl* storage, chunk::Block block, std::uint64_t bytes);
+  void return_block(c10::StorageImpl* storage, chunk::Block block);
+  static bool release_activation(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);
+  static void release_chunk(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);
 
   std::shared_ptr<evict::Residency> residency_;
   evict::Resident* resident_ = nullptr;
@@ -61,6 +68,7 @@ class StorageSlot final : public evict::Tenant {
   c10::weak_intrusive_ptr<c10::StorageImpl> storage_;
   std::string name_;
   StorageSlot** place_ = nullptr;
+  std::atomic<std::uint64_t> num_writes_{0};
 };
 
 // Drops references that follow() had to take. Call after every call into Residency, without its lock: a last reference dies here.

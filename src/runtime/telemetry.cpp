@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "hybrid_adam/simd_target.hpp"
+
 namespace asterias {
 namespace {
 
@@ -11,6 +13,8 @@ nlohmann::ordered_json number(double value) { return std::isfinite(value) ? nloh
 
 }  // namespace
 
+std::string update_simd_target() { return hybrid_adam::target_name(hybrid_adam::best_target()); }
+
 std::string StepStats::to_json() const {
   nlohmann::ordered_json json;
   json["step"] = step;
@@ -18,7 +22,6 @@ std::string StepStats::to_json() const {
   json["lr"] = number(lr);
   json["grad_norm"] = number(grad_norm);
   json["warm_up"] = is_warm_up;
-  json["skipped"] = is_skipped;
   json["passes"] = num_passes;
   json["operators"] = num_operators;
   json["forward_ms"] = number(forward_ms);

@@ -27,7 +27,6 @@ struct StepStats {
   double lr = 0;                 // of the first param group
   double grad_norm = 0;          // global L2 norm before clipping; NaN unless gradient_clipping is set
   bool is_warm_up = false;       // some pass of this step was recorded, not foretold
-  bool is_skipped = false;
   std::int64_t num_passes = 0;
   std::uint64_t num_operators = 0;
   double forward_ms = 0;
@@ -48,6 +47,9 @@ struct StepStats {
   // Writes the fields as one line of JSON.
   std::string to_json() const;
 };
+
+// Names the instruction set that the optimizer update runs on here: "avx512", "avx2" or "portable".
+std::string update_simd_target();
 
 // Where things lie and what they need at least.
 struct Plan {

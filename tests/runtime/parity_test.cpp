@@ -2,8 +2,8 @@
 #include <asterias/asterias.h>
 
 #include <catch2/catch.hpp>
-#include <filesystem>
 
+#include "budgets.hpp"
 #include "plain_training.hpp"
 #include "zoo.hpp"
 
@@ -13,37 +13,13 @@ namespace {
 constexpr int kSteps = 5;
 constexpr double kClip = 0.5;
 
-std::string swap_folder() {
-  const auto folder = std::filesystem::current_path() / "swap";
-  std::filesystem::create_directories(folder);
-  return folder.string();
-}
-
 EngineConfig base_config() {
-  EngineConfig config;
-  config.optimizer.type = OptimizerType::kAdamW;
-  config.optimizer.params.lr = 1e-2;
-  config.optimizer.params.weight_decay = 0.01;
+  auto config = adamw_config();
   config.gradient_clipping = kClip;
-  config.cpu.threads = 2;
   return config;
 }
 
-EngineConfig simulated(std::uint64_t gpu_bytes, std::uint64_t cpu_pool_bytes = 0) {
-  auto config = base_config();
-  config.device = "simulated";
-  config.tiers.gpu.limit.bytes = gpu_bytes;
-  config.tiers.nvme.paths = {swap_folder()};
-  (void)cpu_pool_bytes;
-  return config;
-}
-
-std::vector<std::pair<std::string, torch::Tensor>> copy_state(const torch::nn::Module& module) {
-  std::vector<std::pair<std::string, torch::Tensor>> state;
-  for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value().detach().clone());
-  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
-  return state;
-}
+EngineConfig simulated(std::uint64_t gpu_bytes) { return test::simulated(base_config(), gpu_bytes, /*poison=*/false); }
 
 Outcome train_plain(const Case& test) {
   Outcome outcome;
@@ -90,14 +66,6 @@ EngineRun train_engine(const Case& test, const EngineConfig& config) {
   run.fingerprint = engine.fingerprint();
   return run;
 }
-
-const Plan::TierPlan& tier_plan(const Plan& plan, Tier tier) {
-  for (const auto& entry : plan.tiers)
-    if (entry.tier == tier) return entry;
-  throw std::logic_error("no such tier");
-}
-
-constexpr std::uint64_t kAmple = std::uint64_t{1} << 40;
 
 }  // namespace
 

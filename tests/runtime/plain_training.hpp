@@ -27,6 +27,13 @@ inline bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
   return left.numel() == 0 || std::memcmp(left.const_data_ptr(), right.const_data_ptr(), left.nbytes()) == 0;
 }
 
+inline std::vector<std::pair<std::string, torch::Tensor>> copy_state(const torch::nn::Module& module) {
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+  for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value().detach().clone());
+  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
+  return state;
+}
+
 // Says what differs first; empty when nothing does.
 inline std::string difference(const Outcome& want, const Outcome& got) {
   if (want.losses.size() != got.losses.size()) return "number of losses";
@@ -47,8 +54,13 @@ class PlainOptimizer {
   PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm, hybrid_adam::HyperParameters hyper, double clip)
       : parameters_(std::move(parameters)), algorithm_(algorithm), hyper_(hyper), clip_(clip) {}
 
-  void zero_grad() {
-    for (auto& parameter : parameters_) parameter.mutable_grad().reset();
+  void zero_grad(bool set_to_none = true) {
+    for (auto& parameter : parameters_) {
+      if (set_to_none)
+        parameter.mutable_grad().reset();
+      else if (parameter.grad().defined())
+        parameter.mutable_grad().detach_().zero_();
+    }
   }
 
   void step() {
@@ -63,7 +75,7 @@ class PlainOptimizer {
       }
       auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides());
       gradient.copy_(parameter.grad());
-      const auto constants = hybrid_adam::make_update_constants(hyper_, state.steps, scale);
+      const auto constants = hybrid_adam::make_update_constants(hyper_of(parameter), state.steps, scale);
       hybrid_adam::update(algorithm_, constants,
                           {parameter.data_ptr<float>(), gradient.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
                            state.exp_avg_sq.data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
@@ -71,6 +83,10 @@ class PlainOptimizer {
   }
 
   hybrid_adam::HyperParameters& hyper() { return hyper_; }
+  // Gives one parameter its own, as a param group does.
+  void set_hyper(const torch::Tensor& parameter, const hybrid_adam::HyperParameters& hyper) {
+    own_hyper_[parameter.unsafeGetTensorImpl()] = hyper;
+  }
 
  private:
   struct State {
@@ -78,18 +94,27 @@ class PlainOptimizer {
     torch::Tensor exp_avg, exp_avg_sq;
   };
 
+  const hybrid_adam::HyperParameters& hyper_of(const torch::Tensor& parameter) const {
+    const auto own = own_hyper_.find(parameter.unsafeGetTensorImpl());
+    return own == own_hyper_.end() ? hyper_ : own->second;
+  }
+
   double clip_factor() {
     if (clip_ <= 0) return 1;
     double sum = 0;
-    for (const auto& parameter : parameters_)
-      if (parameter.grad().defined())
-        sum += hybrid_adam::sum_of_squares(parameter.grad().const_data_ptr<float>(), static_cast<std::size_t>(parameter.numel()));
+    for (const auto& parameter : parameters_) {
+      if (!parameter.grad().defined()) continue;
+      const auto& gradient = parameter.grad();
+      const auto dense = gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous();
+      sum += hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
+    }
     return std::min(1.0, clip_ / (std::sqrt(sum) + 1e-6));
   }
 
   std::vector<torch::Tensor> parameters_;
   hybrid_adam::Algorithm algorithm_;
   hybrid_adam::HyperParameters hyper_;
+  std::unordered_map<const c10::TensorImpl*, hybrid_adam::HyperParameters> own_hyper_;
   double clip_;
   std::unordered_map<const c10::TensorImpl*, State> states_;
 };

@@ -1,0 +1,190 @@
+// A Residency on small tiers, a model of what its residents should hold, and the checks of its invariants.
+//
+// Threading: one thread; residency_threads_test.cpp brings its own.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "evict/residency.hpp"
+#include "tests/base/temporary_folder.hpp"
+#include "tests/chunk/ram_block_file.hpp"
+#include "tests/device/faulty_file_calls.hpp"
+
+namespace asterias::evict::tests {
+
+using chunk::CopyState;
+using chunk::SwapSpace;
+using chunk::TierPool;
+using device::tests::FaultyFileCalls;
+
+inline constexpr std::uint64_t kPage = device::kPageBytes;
+
+// A tier of 0 pages is not there; the cpu tier always is.
+struct Pages {
+  std::uint64_t gpu = 0;
+  std::uint64_t cpu = 0;
+  std::uint64_t nvme = 0;
+};
+
+// A tenant that remembers where it was told to point.
+class Pointer final : public Tenant {
+ public:
+  explicit Pointer(std::byte* at = nullptr) : at_(at) {}
+  void follow(std::byte* payload) noexcept override { at_ = payload; }
+  std::byte* at() const { return at_; }
+
+ private:
+  std::byte* at_;
+};
+
+// The bytes of version `version` of a payload; version 0 is zeros.
+inline std::uint64_t word_of(std::uint64_t version, std::uint64_t index) {
+  return version == 0 ? 0 : (version + 1) * 0x9E3779B97F4A7C15U + index;
+}
+
+inline void write_version(std::byte* payload, std::uint64_t bytes, std::uint64_t version) {
+  for (std::uint64_t i = 0; i < bytes / 8; ++i) {
+    const std::uint64_t word = word_of(version, i);
+    std::memcpy(payload + 8 * i, &word, 8);
+  }
+}
+
+inline bool holds_version(const std::byte* payload, std::uint64_t bytes, std::uint64_t version) {
+  for (std::uint64_t i = 0; i < bytes / 8; ++i) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, payload + 8 * i, 8);
+    if (word != word_of(version, i)) return false;
+  }
+  return true;
+}
+
+class Rig {
+ public:
+  // With `calls` the drive is a real file whose system calls can be made to fail; else it is in memory.
+  explicit Rig(const Pages& pages, std::shared_ptr<FaultyFileCalls> calls = nullptr,
+               std::unique_ptr<EvictionPolicy> policy = make_lru_policy())
+      : cpu(TierPool::create(Tier::kCpu, pages.cpu * kPage)) {
+    if (pages.gpu > 0) gpu = TierPool::create(Tier::kGpu, pages.gpu * kPage);
+    for (const auto& pool : {gpu, cpu})
+      if (pool) pool->set_poison(true);
+    residency.emplace(chunk::Hierarchy(gpu, cpu, make_swap(pages.nvme, std::move(calls)),
+                                       gpu ? std::make_unique<device::CopyStream>() : nullptr,
+                                       gpu ? std::make_unique<device::CopyStream>() : nullptr),
+                      std::move(policy));
+  }
+
+  TierPool& pool(Tier tier) const { return tier == Tier::kGpu ? *gpu : *cpu; }
+  Tier compute() const { return gpu ? Tier::kGpu : Tier::kCpu; }
+
+  Resident* make_chunk(std::uint64_t pages = 1) {
+    return residency->make_chunk(chunk::ListKind::kParam, pages * kPage, -1);
+  }
+
+  // Writes a version of the payload on a tier.
+  void write(Resident* resident, std::uint64_t version, std::optional<Tier> tier = {}, Access access = Access::kWrite) {
+    const Tier at = tier.value_or(compute());
+    const Want want{resident, access};
+    residency->acquire({&want, 1}, at);
+    write_version(residency->address(resident, at), resident->bytes, version);
+    residency->release({&want, 1}, at);
+  }
+
+  // Says whether the payload, brought to a tier, is the version it should be.
+  bool reads(Resident* resident, std::uint64_t version, std::optional<Tier> tier = {}) {
+    const Tier at = tier.value_or(compute());
+    const Want want{resident, Access::kRead};
+    residency->acquire({&want, 1}, at);
+    const bool is_right = holds_version(residency->address(resident, at), resident->bytes, version);
+    residency->release({&want, 1}, at);
+    return is_right;
+  }
+
+  std::vector<Want> acquire(std::vector<Want> wants, std::optional<Tier> tier = {}) {
+    residency->acquire(wants, tier.value_or(compute()));
+    return wants;
+  }
+
+  CopyState state(const Resident* resident, Tier tier) const {
+    CopyState state{};
+    residency->for_each([&](const Resident& each) {
+      if (&each == resident) state = each.on(tier).state;
+    });
+    return state;
+  }
+
+  // Moves everything that can leave the compute tier out of it.
+  void empty_compute_tier() { residency->evict_all(); }
+
+  // Checks the books and the states. `unmovable_bytes` is what the test itself holds, per memory tier. No overwriter
+  // may be at work.
+  void check_books(std::array<std::uint64_t, 2> unmovable_bytes = {}) const {
+    std::array<std::uint64_t, kNumTiers> present{}, pinned{};
+    residency->for_each([&](const Resident& resident) {
+      check_resident(resident);
+      for (int tier = 0; tier < kNumTiers; ++tier) {
+        if (resident.copies[tier].state != CopyState::kAbsent) present[tier] += resident.bytes;
+        if (resident.copies[tier].pins > 0) pinned[tier] += resident.bytes;
+      }
+    });
+    for (const Tier tier : residency->hierarchy().levels()) {
+      const int at = static_cast<int>(tier);
+      CATCH_CAPTURE(tier_name(tier));
+      CATCH_REQUIRE(residency->resident_bytes(tier) == present[at]);
+      CATCH_REQUIRE(residency->pinned_bytes(tier) == pinned[at]);
+      if (tier == Tier::kNvme) {
+        CATCH_REQUIRE(residency->hierarchy().swap().used_bytes() == present[at]);
+        CATCH_REQUIRE(residency->hierarchy().swap().peak_used_bytes() <= residency->hierarchy().swap().limit_bytes());
+        continue;
+      }
+      CATCH_REQUIRE(pool(tier).used_bytes() == present[at] + unmovable_bytes[at]);
+      CATCH_REQUIRE(pool(tier).used_bytes() + pool(tier).cached_bytes() <= pool(tier).limit_bytes());
+      CATCH_REQUIRE(pool(tier).peak_used_bytes() <= pool(tier).limit_bytes());
+    }
+  }
+
+  asterias::tests::TemporaryFolder folder;
+  std::shared_ptr<TierPool> gpu, cpu;
+  std::optional<Residency> residency;
+
+ private:
+  std::unique_ptr<SwapSpace> make_swap(std::uint64_t pages, std::shared_ptr<FaultyFileCalls> calls) const {
+    if (pages == 0) return nullptr;
+    std::vector<std::unique_ptr<device::BlockFile>> files;
+    if (calls) {
+      files.push_back(device::create_swap_file(folder.path(), {2, 64 * kKiB, true}, std::move(calls)));
+    } else {
+      files.push_back(std::make_unique<chunk::tests::RamBlockFile>(pages * kPage));
+    }
+    return std::make_unique<SwapSpace>(std::move(files), pages * kPage);
+  }
+
+  void check_resident(const Resident& resident) const {
+    bool is_anywhere = false;
+    for (const Tier tier : residency->hierarchy().levels()) {
+      const Copy& copy = resident.on(tier);
+      const bool arrives = resident.move && resident.move->to == tier,
+                 leaves = resident.move && resident.move->from == tier;
+      CATCH_REQUIRE(arrives == (copy.state == CopyState::kArriving));
+      CATCH_REQUIRE(leaves == (copy.state == CopyState::kLeaving));
+      CATCH_REQUIRE((copy.state == CopyState::kAbsent) == (!copy.block && !copy.extents));
+      if (copy.pins > 0) CATCH_REQUIRE(copy.is_readable());
+      is_anywhere |= copy.is_readable();
+    }
+    CATCH_REQUIRE((is_anywhere || resident.blank));
+    CATCH_REQUIRE((!resident.dying || resident.is_pinned()));
+    const Copy& copy = resident.on(compute());
+    for (const auto* tenant : resident.tenants)
+      CATCH_REQUIRE(static_cast<const Pointer*>(tenant)->at() == (copy.is_readable() ? copy.block.data() : nullptr));
+  }
+};
+
+}  // namespace asterias::evict::tests

@@ -1,0 +1,182 @@
+// One training loop, written once and run three times: on plain libtorch, under an engine with room for everything, and under one whose
+// compute tier holds 12 % of the model data. Whatever it observes, and every parameter and buffer at its end, must have the same bits.
+#pragma once
+
+#include <asterias/asterias.h>
+
+#include <catch2/catch.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "budgets.hpp"
+#include "plain_training.hpp"
+
+namespace asterias::test {
+
+// ---- a module to train --------------------------------------------------------------------------------------------------------------
+
+// Layers of 16 KiB each and a buffer that changes, deep enough that 12 % of the model data are a few layers.
+struct DeepImpl : torch::nn::Module {
+  static constexpr std::int64_t kWidth = 64;
+
+  explicit DeepImpl(int num_layers = 8) {
+    for (int i = 0; i < num_layers; ++i)
+      layers.push_back(register_module("layer" + std::to_string(i), torch::nn::Linear(kWidth, kWidth)));
+    mean = register_buffer("mean", torch::zeros({32, kWidth}));
+  }
+  torch::Tensor forward(torch::Tensor x) {
+    for (auto& layer : layers) x = torch::tanh(layer(x));
+    if (is_training()) {
+      const torch::NoGradGuard no_grad;
+      mean.mul_(0.9).add_(x.detach(), 0.1);
+    }
+    return x;
+  }
+
+  std::vector<torch::nn::Linear> layers;
+  torch::Tensor mean;
+};
+TORCH_MODULE(Deep);
+
+inline torch::Tensor normal(std::vector<std::int64_t> sizes, int seed) {
+  return torch::randn(sizes, at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed)));
+}
+inline torch::Tensor batch(int seed) { return normal({32, DeepImpl::kWidth}, seed); }
+
+// A fixture for modules so small that OpenMP's waiting threads would cost more than they do; the parity matrix runs with all threads.
+struct OneThread {
+  OneThread() { at::set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { at::set_num_threads(before); }
+  const int before = at::get_num_threads();
+};
+
+// ---- the two sides ------------------------------------------------------------------------------------------------------------------
+
+inline hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
+    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
+    case OptimizerType::kSgd: return hybrid_adam::Algorithm::kSgd;
+  }
+  throw std::logic_error("no such type");
+}
+
+// What `params` mean, with torch's defaults for what they leave open.
+inline hybrid_adam::HyperParameters hyper_of(OptimizerType type, const OptimizerParams& params) {
+  hybrid_adam::HyperParameters hyper;
+  hyper.lr = params.lr.value_or(1e-3);
+  if (params.betas) std::tie(hyper.beta1, hyper.beta2) = std::pair(params.betas->at(0), params.betas->at(1));
+  hyper.eps = params.eps.value_or(1e-8);
+  hyper.weight_decay = params.weight_decay.value_or(type == OptimizerType::kAdamW ? 1e-2 : 0);
+  hyper.momentum = params.momentum.value_or(0);
+  hyper.dampening = params.dampening.value_or(0);
+  hyper.nesterov = params.nesterov.value_or(false);
+  return hyper;
+}
+
+// What a loop may use of the plain side.
+template <class M>
+struct PlainRun {
+  static constexpr bool kIsPlain = true;
+  std::shared_ptr<M> module;
+  PlainOptimizer optimizer;
+  Outcome outcome;
+
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) {
+    return module->forward(std::forward<Args>(args)...);
+  }
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+    loss.backward(gradient, retain_graph, create_graph);
+  }
+  void observe(double value) { outcome.losses.push_back(value); }
+  void observe(const std::string& name, const torch::Tensor& tensor) { outcome.state.emplace_back(name, tensor.detach().clone()); }
+};
+
+// And of the engine's, under the same names.
+template <class M>
+struct EngineRun {
+  static constexpr bool kIsPlain = false;
+  Engine<M>& engine;
+  asterias::Optimizer& optimizer;
+  std::shared_ptr<M> module;
+  Outcome outcome;
+
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) {
+    return engine(std::forward<Args>(args)...);
+  }
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+    engine.backward(loss, gradient, retain_graph, create_graph);
+  }
+  void observe(double value) { outcome.losses.push_back(value); }
+  void observe(const std::string& name, const torch::Tensor& tensor) { outcome.state.emplace_back(name, tensor.detach().clone()); }
+};
+
+inline auto make_deep() { return Deep(); }
+
+template <class Make, class Loop>
+Outcome run_plain(const EngineConfig& config, const Make& make, const Loop& loop) {
+  torch::manual_seed(3);
+  auto module = make().ptr();
+  PlainOptimizer optimizer(trainable(*module), algorithm_of(config.optimizer.type), hyper_of(config.optimizer.type, config.optimizer.params),
+                           config.gradient_clipping.value_or(0));
+  PlainRun<typename decltype(make())::ContainedType> run{module, std::move(optimizer), {}};
+  loop(run);
+  for (auto& item : copy_state(*module)) run.outcome.state.push_back(std::move(item));
+  return std::move(run.outcome);
+}
+
+struct EngineOutcome {
+  Outcome outcome;
+  Plan plan;
+  StepStats stats;
+};
+
+template <class Make, class Loop>
+EngineOutcome run_engine(const EngineConfig& config, const Make& make, const Loop& loop, const GroupOf& group_of = nullptr) {
+  torch::manual_seed(3);
+  auto made = initialize_engine(make, config, group_of);
+  EngineRun<typename decltype(make())::ContainedType> run{made.engine, made.optimizer, made.engine.module(), {}};
+  loop(run);
+  auto& state = run.outcome.state;
+  for (const auto& item : run.module->named_parameters()) state.emplace_back(item.key(), made.engine.parameter(item.key()));
+  for (const auto& item : run.module->named_buffers()) state.emplace_back(item.key(), made.engine.buffer(item.key()));
+  return {std::move(run.outcome), made.engine.plan(), made.engine.stats()};
+}
+
+// Runs `loop` on all three sides and compares. `config` names optimizer and clipping; the tiers are chosen here.
+template <class Make, class Loop>
+void check_same_bits(const EngineConfig& config, const Make& make, const Loop& loop, const GroupOf& group_of = nullptr) {
+  const auto plain = run_plain(config, make, loop);
+  const auto unlimited = run_engine(simulated(config, kAmple), make, loop, group_of);
+  CATCH_CHECK(difference(plain, unlimited.outcome) == "");
+  const auto limit = tight_bytes(unlimited.plan);
+  const auto limited = run_engine(simulated(config, limit), make, loop, group_of);
+  CATCH_INFO("compute tier of " << limit << " of " << unlimited.plan.model_data_bytes << " bytes of model data");
+  CATCH_CHECK(difference(plain, limited.outcome) == "");
+  CATCH_CHECK(limited.stats.tiers[0].peak_bytes <= limit);
+}
+
+// Finds the tight budget of a loop by running it without limits.
+template <class Make, class Loop>
+std::uint64_t find_tight_bytes(const EngineConfig& config, const Make& make, const Loop& loop) {
+  return tight_bytes(run_engine(simulated(config, kAmple), make, loop).plan);
+}
+
+// The loop that most tests build on.
+template <class Run>
+void train_step(Run& run, int iteration) {
+  run.optimizer.zero_grad();
+  const auto loss = (run(batch(iteration)) - 0.1).pow(2).mean();
+  run.backward(loss);
+  run.observe(loss.template item<double>());
+  run.optimizer.step();
+}
+
+}  // namespace asterias::test

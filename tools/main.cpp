@@ -1,0 +1,73 @@
+// The program `asterias`: picks the subcommand, and turns what it throws into one message and an exit code.
+#include <iostream>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "tools/exit_code.hpp"
+#include "tools/train_command.hpp"
+#include "tools/train_flags.hpp"
+#include "tools/version_text.hpp"
+#include "tools/wait_policy.hpp"
+
+namespace {
+
+using namespace asterias::tools;
+
+constexpr const char* kFooter =
+    "\nSizes read as people write them: 400MiB, 8GiB, 1.5GB.\n"
+    "Exit codes: 0 done, 2 usage or configuration, 3 budget too small, 4 I/O, 1 other.";
+
+constexpr const char* kTrainExample =
+    "\nExample: a model with 1.6 GB of model data in 400 MiB of memory\n"
+    "  asterias train --data data/genesis_to_ruth.txt --layers 14 --hidden 768 --heads 12 --seq 64 --batch 1 \\\n"
+    "    --steps 20 --lr 3e-4 --seed 1 --cpu-limit 400MiB --nvme-path /mnt/scratch";
+
+// CLI11 parts groups by two empty lines; one is enough.
+std::string single_spaced(std::string text) {
+  for (std::size_t at; (at = text.find("\n\n\n")) != text.npos;) text.erase(at, 1);
+  return text;
+}
+
+// CLI11 gives each kind of wrong flag a code of its own; here they are all usage.
+int report_parse(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_name() == "CallForHelp") {
+    std::cout << single_spaced(app.help());
+    return static_cast<int>(ExitCode::kDone);
+  }
+  if (error.get_exit_code() == 0) return app.exit(error);  // --version
+  // What was not understood explains better what is missing than CLI11 does.
+  const auto unknown = app.remaining(/*recurse=*/true);
+  const std::string message =
+      unknown.empty() ? error.what() : "'" + unknown.front() + "' is no flag or subcommand here";
+  std::cerr << "asterias: " << message << "\nRun with --help for what there is.\n";
+  return static_cast<int>(ExitCode::kUsage);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  TrainFlags train_flags;
+  CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");
+  app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
+  app.require_subcommand(1);
+  app.footer(kFooter);
+
+  CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
+  train_flags.declare(*train);
+  train->footer(std::string(kTrainExample) + "\n" + kFooter);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return report_parse(app, error);
+  }
+  try {
+    const TrainOptions options = train_flags.resolve();
+    let_idle_threads_sleep(argv);
+    run_train(options);
+    return static_cast<int>(ExitCode::kDone);
+  } catch (...) {
+    return static_cast<int>(report_current_exception());
+  }
+}

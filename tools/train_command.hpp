@@ -1,0 +1,14 @@
+// `asterias train`: a GPT on a file's bytes, in the budgets given.
+//
+// Threading: the calling thread becomes the engine's thread for the duration.
+#pragma once
+
+#include "tools/train_options.hpp"
+
+namespace asterias::tools {
+
+// Trains, printing to stdout; the last line is the fingerprint. Throws what the runtime throws, and ConfigError about
+// the data.
+void run_train(const TrainOptions& options);
+
+}  // namespace asterias::tools
