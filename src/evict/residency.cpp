@@ -13,6 +13,11 @@ namespace {
 
 using chunk::CopyState;
 
+// How many foretold uses are looked through for something to fetch.
+constexpr int kScannedUses = 64;
+// What is used within so many operators is not worth cleaning: it will be there, and may be written.
+constexpr Moment kNearMoments = 16;
+
 constexpr int index_of(Tier tier) { return static_cast<int>(tier); }
 
 // Adds the time until its end to a counter.
@@ -32,8 +37,8 @@ class Stall {
 
 }  // namespace
 
-Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy)
-    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)) {}
+Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead)
+    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)), look_ahead_(look_ahead) {}
 
 Residency::~Residency() {
   for (auto& resident : residents_)
@@ -63,6 +68,7 @@ Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::
   resident->list = list;
   resident->update_index = update_index;
   resident->key = TraceKey::of_chunk(static_cast<std::uint32_t>(resident->id));
+  by_key_[resident->key.value()] = resident;
   note_content();
   return resident;
 }
@@ -72,6 +78,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   const Tier tier = block.pool()->tier();
   Resident* resident = add_resident(block.bytes());
   resident->key = timeline_.on_birth();
+  if (resident->key.is_named()) by_key_[resident->key.value()] = resident;
   resident->last_use = ++clock_;
   resident->tenants.push_back(tenant);
   resident->on(tier).block = std::move(block);
@@ -121,6 +128,7 @@ void Residency::drop_all(Resident* resident) {
 
 void Residency::destroy(Resident* resident) {
   drop_all(resident);
+  if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident) by_key_.erase(named);
   content_bytes_ -= resident->bytes;
   const std::uint32_t hole = resident->index;
   std::swap(residents_[hole], residents_.back());
@@ -308,31 +316,116 @@ void Residency::invalidate_others(Resident* resident, Tier tier) {
 
 void Residency::prefetch(Resident* resident, Tier tier) {
   const Lock lock(mutex_);
-  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent || failure_) return;
-  if (!hierarchy_.has_below(tier) || !resident->on(hierarchy_.below(tier)).is_readable()) return;
-  if (hierarchy_.pool(tier).shortfall(resident->bytes) > 0) return;
-  try {
-    start_fetch(resident, hierarchy_.below(tier), tier);
-  } catch (const OutOfMemory&) {  // somebody else took the room
-  }
+  if (!failure_) try_prefetch(resident, tier);
 }
 
 void Residency::write_behind(Resident* resident, Tier tier) {
   const Lock lock(mutex_);
-  if (resident->move || resident->blank || resident->on(tier).state != CopyState::kCurrent || failure_) return;
-  if (resident->is_pinned() || is_redundant(resident, tier)) return;
-  if (!hierarchy_.has_below(tier) || hierarchy_.below(tier) != Tier::kNvme) return;
-  std::optional<chunk::Extents> extents;
-  try {
-    extents = try_take_extents(resident->bytes);
-  } catch (const IoError&) {  // failure() keeps it
+  if (!failure_) start_write_behind(resident, tier);
+}
+
+// ---- running ahead of what is foretold ----------------------------------------------------------------------------------------------
+
+// Fetches what the next operators need and cleans what will have to leave, so that neither is waited for when its time comes.
+void Residency::run_ahead() {
+  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier())) return;
+  for (std::size_t at = 0; at < in_flight_.size();) {
+    if (in_flight_[at]->move->ticket.done())
+      finish_move(in_flight_[at]);  // takes it out of the list
+    else
+      ++at;
   }
-  if (!extents) return;
-  resident->on(Tier::kNvme).extents = std::move(*extents);
-  resident_bytes_[index_of(Tier::kNvme)] += resident->bytes;
-  const Copy& source = resident->on(tier);
-  start_move(resident, tier, Tier::kNvme, false,
-             hierarchy_.swap().write(resident->on(Tier::kNvme).extents, {source.block.data(), resident->bytes}));
+  fetch_ahead();
+  clean_ahead();
+}
+
+void Residency::fetch_ahead() {
+  const Tier tier = hierarchy_.compute_tier();
+  int left = look_ahead_;
+  int scanned = 0;
+  timeline_.visit_upcoming([&](Moment, TraceKey key) {
+    const auto found = by_key_.find(key.value());
+    if (found == by_key_.end()) return ++scanned < kScannedUses;  // not born yet
+    Resident* resident = found->second;
+    if (resident->on(tier).is_readable() || resident->blank) return ++scanned < kScannedUses;
+    if (!resident->move && !try_prefetch(resident, tier)) return false;
+    return --left > 0;
+  });
+}
+
+// Keeps as much room free or free to take as the next fetches will want.
+void Residency::clean_ahead() {
+  const Tier tier = hierarchy_.compute_tier();
+  const std::uint64_t reserve = static_cast<std::uint64_t>(look_ahead_) * needs_.largest_resident;
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(reserve);
+  if (shortfall == 0) return;
+  std::uint64_t freeable = 0;
+  for (const Resident* resident : in_flight_)
+    if (resident->move->from == tier) freeable += resident->bytes;
+  if (freeable >= shortfall) return;
+  auto& candidates = candidates_[index_of(tier)];
+  collect_candidates(tier, candidates);
+  policy_->rank(candidates);
+  for (const Candidate& candidate : candidates) {
+    if (freeable >= shortfall || candidate.next_use < timeline_.now() + kNearMoments) return;
+    if (candidate.next_use == kNever && !candidate.clean) continue;  // about to die: writing it would be for nothing
+    if (!candidate.clean && !start_write_behind(residents_[candidate.index].get(), tier)) return;
+    freeable += candidate.bytes;
+  }
+}
+
+// Starts moving the resident one tier up towards `tier`. False when that takes more than dropping clean copies.
+bool Residency::try_prefetch(Resident* resident, Tier tier) {
+  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent || !hierarchy_.has_below(tier)) return false;
+  const Tier below = hierarchy_.below(tier);
+  if (!resident->on(below).is_readable()) return try_prefetch(resident, below);
+  if (!drop_clean_for(resident->bytes, tier, timeline_.next_use(resident->key, resident->update_index))) return false;
+  try {
+    start_fetch(resident, below, tier);
+  } catch (const OutOfMemory&) {  // somebody else took the room
+    return false;
+  }
+  return true;
+}
+
+// Drops clean copies that are used later than `used_at` until `bytes` fit; nothing if that is not enough.
+bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at) {
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes);
+  if (shortfall == 0) return true;
+  auto& candidates = candidates_[index_of(tier)];
+  collect_candidates(tier, candidates);
+  std::erase_if(candidates, [&](const Candidate& candidate) { return !candidate.clean || candidate.next_use <= used_at; });
+  std::uint64_t freeable = 0;
+  for (const Candidate& candidate : candidates) freeable += candidate.bytes;
+  if (freeable < shortfall) return false;
+  policy_->rank(candidates);
+  std::uint64_t freed = 0;
+  for (const Candidate& candidate : candidates) {
+    if (freed >= shortfall) break;
+    freed += candidate.bytes;
+    drop(residents_[candidate.index].get(), tier);
+    ++stats_.evictions_clean;
+  }
+  return true;
+}
+
+// Starts writing a dirty copy one tier down; it stays. False when there is no room below, or nothing to write.
+bool Residency::start_write_behind(Resident* resident, Tier tier) {
+  if (resident->move || resident->blank || resident->on(tier).state != CopyState::kCurrent) return false;
+  if (resident->is_pinned() || is_redundant(resident, tier) || !hierarchy_.has_below(tier)) return false;
+  const Tier below = hierarchy_.below(tier);
+  Copy& target = resident->on(below);
+  if (below == Tier::kNvme) {
+    try {
+      if (auto extents = try_take_extents(resident->bytes)) target.extents = std::move(*extents);
+    } catch (const IoError&) {  // failure() keeps it
+    }
+  } else if (auto block = hierarchy_.pool(below).try_take(resident->bytes)) {
+    target.block = std::move(*block);
+  }
+  if (!target.block && !target.extents) return false;
+  start_move_down(resident, tier, /*leaves=*/false);
+  return true;
 }
 
 // ---- moves --------------------------------------------------------------------------------------------------------------------------
@@ -343,6 +436,17 @@ void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, 
   resident->move = Move{from, to, leaves, std::move(ticket)};
   in_flight_.push_back(resident);
   count_move(from, to, resident->bytes);
+}
+
+// Writes the copy one tier down. REQUIRES: room for it there.
+void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
+  const Tier below = hierarchy_.below(tier);
+  Copy& target = resident->on(below);
+  resident_bytes_[index_of(below)] += resident->bytes;
+  const std::byte* source = resident->on(tier).block.data();
+  auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
+                                     : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
+  start_move(resident, tier, below, leaves, std::move(ticket));
 }
 
 // Waits for the move in flight and puts both copies into their final states.
@@ -497,12 +601,8 @@ bool Residency::depart(Resident* resident, Tier tier) {
   }
   unpin(resident, tier);
   if (!target.block && !target.extents) return false;
-  resident_bytes_[index_of(below)] += resident->bytes;
-  const std::byte* source = resident->on(tier).block.data();
-  auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
-                                     : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
   ++stats_.evictions_dirty;
-  start_move(resident, tier, below, true, std::move(ticket));
+  start_move_down(resident, tier, /*leaves=*/true);
   return true;
 }
 
@@ -616,6 +716,7 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   const Lock lock(mutex_);
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
+  run_ahead();
 }
 
 void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed) {

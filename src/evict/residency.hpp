@@ -24,6 +24,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "chunk/hierarchy.hpp"
@@ -68,7 +69,8 @@ struct Needs {
 
 class Residency {
  public:
-  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy);
+  // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all on demand.
+  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
   ~Residency();
@@ -97,7 +99,8 @@ class Residency {
   void release(std::span<const Want> wants, Tier tier) noexcept;
   // The payload's address on a tier. REQUIRES: pinned there.
   std::byte* address(const Resident* resident, Tier tier) const { return resident->on(tier).block.data(); }
-  // Starts bringing a resident to `tier` if that takes no eviction. Never throws for want of room.
+  // Starts bringing a resident to `tier`, one tier up at a time, if there is room or clean residents that are used later can be
+  // dropped for it. Never throws for want of room.
   void prefetch(Resident* resident, Tier tier);
   // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later. Never throws.
   void write_behind(Resident* resident, Tier tier);
@@ -171,6 +174,7 @@ class Residency {
   bool may_exceed(std::uint64_t bytes);
   [[noreturn]] void fail_for_want_of_room(Tier tier) const;
 
+  void start_move_down(Resident* resident, Tier tier, bool leaves);
   void start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket);
   void finish_move(Resident* resident);
   void count_move(Tier from, Tier to, std::uint64_t bytes);
@@ -182,12 +186,21 @@ class Residency {
   void note_content();
   std::uint64_t unmovable_bytes(Tier tier) const;
 
+  void run_ahead();
+  void fetch_ahead();
+  void clean_ahead();
+  bool try_prefetch(Resident* resident, Tier tier);
+  bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at);
+  bool start_write_behind(Resident* resident, Tier tier);
+
   const chunk::Hierarchy hierarchy_;
   const std::unique_ptr<EvictionPolicy> policy_;
+  const int look_ahead_;
 
   mutable std::mutex mutex_;
   Timeline timeline_;
   std::vector<std::unique_ptr<Resident>> residents_;
+  std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
   std::vector<Resident*> in_flight_;
   std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
   std::array<std::uint64_t, kNumTiers> resident_bytes_{};

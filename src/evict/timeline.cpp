@@ -26,6 +26,8 @@ void Timeline::begin_pass(std::uint64_t signature) {
   births_ = 0;
   recording_.moments.clear();
   recording_.uses.clear();
+  recording_.schedule.clear();
+  upcoming_ = 0;
   recording_.moments.push_back({signature, 0});  // moment 0: before the first operator
   const auto known = plans_.find(signature);
   plan_ = known == plans_.end() ? nullptr : known->second;
@@ -67,13 +69,17 @@ void Timeline::on_operator(std::uint64_t operator_hash) {
   if (now_ >= plan_->length() || plan_->moments[now_].operator_hash != operator_hash) {
     diverged_ = true;
     ++num_diverged_;
+    return;
   }
+  while (upcoming_ < plan_->schedule.size() && plan_->schedule[upcoming_].first <= now_) ++upcoming_;
 }
 
 void Timeline::on_use(TraceKey key) {
   if (!is_active() || !key.is_named()) return;
   auto& uses = recording_.uses[key.value()];
-  if (uses.empty() || uses.back() != now_) uses.push_back(now_);
+  if (!uses.empty() && uses.back() == now_) return;
+  uses.push_back(now_);
+  recording_.schedule.emplace_back(now_, key);
 }
 
 TraceKey Timeline::on_birth() { return is_active() ? TraceKey::of_birth(now_, births_++) : TraceKey(); }

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace asterias::evict {
@@ -54,6 +55,7 @@ struct MomentRecord {
 struct Trace {
   std::vector<MomentRecord> moments;
   std::unordered_map<std::uint64_t, std::vector<Moment>> uses;  // by TraceKey::value(), ascending
+  std::vector<std::pair<Moment, TraceKey>> schedule;            // all uses, in order
 
   Moment length() const { return static_cast<Moment>(moments.size()); }
   // Finds the first use of `key` after `now`; kNever when there is none in this pass.
@@ -93,6 +95,15 @@ class Timeline {
   // in the update, negative for what is not updated. kNever when unknown.
   Moment next_use(TraceKey key, std::int64_t update_index) const;
 
+  // Visits what the present pass will use after now(), soonest first, until `visit(moment, key)` returns false. Nothing where
+  // nothing is foretold.
+  template <class Visit>
+  void visit_upcoming(const Visit& visit) const {
+    if (!is_active() || !is_foretold()) return;
+    for (std::size_t at = upcoming_; at < plan_->schedule.size(); ++at)
+      if (!visit(plan_->schedule[at].first, plan_->schedule[at].second)) return;
+  }
+
   const Trace* plan() const { return plan_.get(); }
   std::uint64_t num_recorded() const { return num_recorded_; }
   std::uint64_t num_diverged() const { return num_diverged_; }
@@ -109,6 +120,7 @@ class Timeline {
   Trace recording_;
   std::uint64_t signature_ = 0;
   Moment now_ = 0;
+  std::size_t upcoming_ = 0;  // the first entry of the plan's schedule after now_
   std::uint32_t births_ = 0;
   std::uint32_t update_count_ = 0;
   int suspended_ = 0;

@@ -102,6 +102,7 @@ std::string tiers_key(EngineConfig config) {
   shared.tiers = config.tiers;
   shared.placement = config.placement;
   shared.io = config.io;
+  shared.prefetch = config.prefetch;
   shared.debug = config.debug;
   return shared.to_json();
 }
@@ -120,7 +121,7 @@ std::shared_ptr<Runtime> Runtime::attach(const EngineConfig& config) {
     runtime = std::shared_ptr<Runtime>(new Runtime(config));
     current_runtime.store(runtime, std::memory_order_release);
   } else if (runtime->tiers_key_ != tiers_key(config)) {
-    throw ConfigError("device, tiers, placement, io and debug must be the same for all engines of a process: they share one set of tiers");
+    throw ConfigError("device, tiers, placement, prefetch, io and debug must be the same for all engines of a process: they share one set of tiers");
   }
   ++num_engines;
   return runtime;
@@ -135,7 +136,7 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
 }
 
 Runtime::Runtime(const EngineConfig& config)
-    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction))),
+    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction), config.prefetch)),
       compute_tier_(residency_->hierarchy().compute_tier()),
       debug_(config.debug),
       tiers_key_(tiers_key(config)) {
@@ -189,17 +190,20 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
   // What moves needs room at both ends for a moment, once per boundary between tiers.
   const std::uint64_t transit = needs.largest_resident * (hierarchy.levels().size() - 1);
   const std::uint64_t total = needs.content + transit;
-  const auto rest_after = [&](Tier tier) {
+  // What the other tiers leave over, when the libraries take `drift` more from the cpu tier.
+  const auto rest_after = [&](Tier tier, std::uint64_t drift) {
     std::uint64_t rest = total;
-    for (int other = 0; other < kNumTiers; ++other)
-      if (other != static_cast<int>(tier)) rest -= std::min(rest, room[other]);
+    for (int other = 0; other < kNumTiers; ++other) {
+      const std::uint64_t lost = other == static_cast<int>(Tier::kCpu) ? std::min(room[other], drift) : 0;
+      if (other != static_cast<int>(tier)) rest -= std::min(rest, room[other] - lost);
+    }
     return rest;
   };
   std::vector<TierBudget> budgets;
   for (const Tier tier : hierarchy.levels()) {
-    std::uint64_t need = rest_after(tier);
-    if (tier != Tier::kNvme) need = std::max(need, needs.working_set[static_cast<int>(tier)]);
-    const bool lacks = need > room[static_cast<int>(tier)];
+    const std::uint64_t working_set = tier == Tier::kNvme ? 0 : needs.working_set[static_cast<int>(tier)];
+    const bool lacks = std::max(rest_after(tier, 0), working_set) > room[static_cast<int>(tier)];
+    std::uint64_t need = std::max(rest_after(tier, kLibraryDriftBytes), working_set);
     if (tier == Tier::kCpu) need += foreign + kLibraryDriftBytes;
     if (lacks || !only_lacking) budgets.push_back({tier, round_up(need, kMiB)});
   }

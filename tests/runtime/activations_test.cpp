@@ -58,13 +58,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a GPT whose activations are three times the c
   CATCH_CHECK(without_drive.stats.d2h_bytes >= activations - limit);
 
   config = simulated(adamw_config(), limit);
-  config.tiers.cpu.limit.bytes = tier_plan(without_drive.plan, Tier::kCpu).working_set_bytes;  // raised below
-  std::uint64_t cpu_limit = 0;
-  {
-    auto probe = config;
-    probe.tiers.cpu.limit.bytes.reset();
-    cpu_limit = tier_plan(run_engine(probe, make_gpt, loop).plan, Tier::kCpu).smallest_bytes;
-  }
+  const std::uint64_t cpu_limit = tier_plan(run_engine(config, make_gpt, loop).plan, Tier::kCpu).smallest_bytes;
   config.tiers.cpu.limit.bytes = cpu_limit;
   const auto with_drive = run_engine(config, make_gpt, loop);
   CATCH_INFO("DRAM limit " << format_bytes(cpu_limit) << ", written to the drive " << format_bytes(with_drive.stats.nvme_write_bytes));

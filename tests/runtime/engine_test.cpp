@@ -63,6 +63,12 @@ EngineConfig tight() {
   return simulated(adamw_config(), limit);
 }
 
+// Leaves a little for tensors below 4 KiB, which the runtime does not move.
+EngineConfig with_room(EngineConfig config) {
+  *config.tiers.gpu.limit.bytes += 64 * 1024;
+  return config;
+}
+
 // Evicts whatever can be evicted, so that all parameters are absent after the next operator.
 EngineConfig always_absent() {
   auto config = ample();
@@ -147,6 +153,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "forward takes any arguments and returns anyth
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "what goes wrong while an engine is made leaves nothing behind", "[engine]") {
+  const auto want = fingerprint(*trained_plainly());
   struct Mine : std::runtime_error {
     using std::runtime_error::runtime_error;
   };
@@ -179,7 +186,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "what goes wrong while an engine is made leave
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, tight());
   train(engine, optimizer);
-  CATCH_CHECK(engine.fingerprint() == fingerprint(*trained_plainly()));
+  CATCH_CHECK(engine.fingerprint() == want);
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "one engine after another in the same process, each with tiers of its own", "[engine]") {
@@ -239,15 +246,14 @@ CATCH_TEST_CASE_METHOD(OneThread, "module() gives the module back, usable as tor
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "fingerprint equals a plain module's and sees every bit, name and buffer", "[engine]") {
+  const auto untrained = fingerprint(*trained_plainly(0));
+  const auto want = fingerprint(*trained_plainly());
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, tight());
-  torch::manual_seed(3);
-  const Deep plain;
-  CATCH_CHECK(engine.fingerprint() == fingerprint(*plain));
-  CATCH_CHECK(engine.fingerprint() == fingerprint(*engine.module()));
+  CATCH_CHECK(engine.fingerprint() == untrained);
+  CATCH_CHECK(fingerprint(*engine.module()) == untrained);
   train(engine, optimizer);
-  const auto want = engine.fingerprint();
-  CATCH_CHECK(want == fingerprint(*trained_plainly()));
+  CATCH_CHECK(engine.fingerprint() == want);
   const auto flip = [&](const Tensor& tensor) {
     const auto pin = engine.pin(tensor);
     reinterpret_cast<std::uint32_t*>(tensor.data_ptr<float>())[tensor.numel() - 1] ^= 1;
@@ -321,17 +327,18 @@ CATCH_TEST_CASE_METHOD(OneThread, "plan() foretells the need of every moment and
 
 CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent tensor names itself and what to do", "[engine]") {
   torch::manual_seed(3);
+  const Deep plain;
+  torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, always_absent());
   const Tensor weight = engine.module()->layers[3]->weight;
-  const auto missing = Contains("parameter 'layer3.weight' is not resident") && Contains("engine.pin(tensor)");
+  const Tensor view = weight.t();
+  const std::string missing = "parameter 'layer3.weight' is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)";
   (void)batch(1).sum();
-  CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), missing);
-  CATCH_CHECK_THROWS_WITH(weight.const_data_ptr<float>(), missing);
-  CATCH_CHECK_THROWS_WITH(weight.t().data_ptr<float>(), missing);
+  CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), Contains(missing));
+  CATCH_CHECK_THROWS_WITH(weight.const_data_ptr<float>(), Contains(missing));
+  CATCH_CHECK_THROWS_WITH(view.data_ptr<float>(), Contains(missing));
   const auto accessor_of = [](const Tensor& tensor) { return tensor.accessor<float, 2>(); };
-  CATCH_CHECK_THROWS_WITH(accessor_of(weight), missing);
-  torch::manual_seed(3);
-  const Deep plain;
+  CATCH_CHECK_THROWS_WITH(accessor_of(weight), Contains(missing));
   {
     const auto pin = engine.pin(weight);
     (void)batch(1).sum();
@@ -339,7 +346,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent
     weight.data_ptr<float>()[5] = 7;
   }
   (void)batch(1).sum();
-  CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), missing);
+  CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), Contains(missing));
   CATCH_CHECK(engine.parameter("layer3.weight")[0][5].item<float>() == 7);
   {
     const auto pin = engine.pin(engine.module()->parameters());
@@ -376,6 +383,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a thread with a scope may use the engine's te
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "torch::save under pin writes what a plain module reads", "[engine]") {
+  const auto want = fingerprint(*trained_plainly());
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, ample());
   train(engine, optimizer);
@@ -390,19 +398,22 @@ CATCH_TEST_CASE_METHOD(OneThread, "torch::save under pin writes what a plain mod
   torch::load(loaded, path);
   std::filesystem::remove(path);
   CATCH_CHECK(fingerprint(*loaded) == engine.fingerprint());
-  CATCH_CHECK(fingerprint(*loaded) == fingerprint(*trained_plainly()));
+  CATCH_CHECK(fingerprint(*loaded) == want);
 }
 
 // ---- evaluation ---------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the trace nor the training", "[engine]") {
+  const auto want = fingerprint(*trained_plainly(6));
   torch::manual_seed(3);
-  auto [engine, optimizer] = initialize_engine(make_deep, tight());
+  auto [engine, optimizer] = initialize_engine(make_deep, with_room(tight()));
   auto& held = engine;
+  const Tensor inputs = batch(500);  // made outside: within a pass, an operator outside forward belongs to the trace
   const auto evaluate = [&](int rows) {
     const torch::NoGradGuard no_grad;
     held.eval();
-    const auto out = held(normal({rows, DeepImpl::kWidth}, rows));
+    const auto part = held.run([&] { return inputs.narrow(0, 0, rows).repeat({2, 1}); });
+    const auto out = held(part);
     held.train();
     return out;
   };
@@ -414,7 +425,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the t
     if (look) evaluate(10).sum().item<double>();
     optimizer.zero_grad();
     const auto out = engine(batch(i));
-    if (look) kept.push_back(evaluate(40));
+    if (look) kept.push_back(evaluate(32));
     const auto loss = (out - 0.1).pow(2).mean();
     if (look) kept.push_back(evaluate(7));
     engine.backward(loss);
@@ -426,23 +437,24 @@ CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the t
     CATCH_CHECK(now == needs);
     for (const auto& tensor : kept) CATCH_CHECK(std::isfinite(tensor.sum().item<double>()));
   }
-  CATCH_CHECK(engine.fingerprint() == fingerprint(*trained_plainly(6)));
+  CATCH_CHECK(engine.fingerprint() == want);
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on disturbs nothing either", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on costs one more recording, and no bits", "[engine]") {
+  const auto want = fingerprint(*trained_plainly(6));
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, tight());
   for (int i = 0; i < 6; ++i) {
     optimizer.zero_grad();
     engine.backward((engine(batch(i)) - 0.1).pow(2).mean());
     optimizer.step();
-    CATCH_CHECK(engine.stats().is_warm_up == (i == 0));
+    CATCH_CHECK(engine.stats().is_warm_up == (i == 0 || i == 2));  // its pass is still open when step 2 begins
     if (i % 2 == 0) continue;
     engine.eval();
     CATCH_CHECK(std::isfinite(engine(batch(80)).sum().item<double>()));
     engine.train();
   }
-  CATCH_CHECK(engine.fingerprint() == fingerprint(*trained_plainly(6)));
+  CATCH_CHECK(engine.fingerprint() == want);
 }
 
 // ---- outliving it -------------------------------------------------------------------------------------------------------------------
@@ -481,26 +493,27 @@ CATCH_TEST_CASE_METHOD(OneThread, "what the user keeps outlives the engine: modu
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a module that outlived its engine trains on under another", "[engine]") {
+  const auto want_other = fingerprint(*trained_plainly());
   torch::manual_seed(3);
   Deep kept;
   for (int round = 0; round < 2; ++round) {
-    auto [engine, optimizer] = initialize_engine(kept, tight());
+    auto [engine, optimizer] = initialize_engine(kept, with_room(tight()));
     train(engine, optimizer);
-    CATCH_CHECK_THROWS_WITH(initialize_engine(kept, tight()), Contains("belongs to another engine"));
+    CATCH_CHECK_THROWS_WITH(initialize_engine(kept, with_room(tight())), Contains("belongs to another engine"));
     optimizer.zero_grad();
   }
   torch::manual_seed(3);
-  auto [other, optimizer_of_other] = initialize_engine(make_deep, tight());  // keeps the runtime alive
+  auto [other, optimizer_of_other] = initialize_engine(make_deep, with_room(tight()));  // keeps the runtime alive
   {
-    auto [engine, optimizer] = initialize_engine(kept, tight());
+    auto [engine, optimizer] = initialize_engine(kept, with_room(tight()));
     train(engine, optimizer);
   }
   const auto want = fingerprint(*kept);
-  auto [engine, optimizer] = initialize_engine(kept, tight());
+  auto [engine, optimizer] = initialize_engine(kept, with_room(tight()));
   CATCH_CHECK(engine.fingerprint() == want);
   train(engine, optimizer);
   train(other, optimizer_of_other);
-  CATCH_CHECK(other.fingerprint() == fingerprint(*trained_plainly()));
+  CATCH_CHECK(other.fingerprint() == want_other);
 }
 
 }  // namespace asterias::test

@@ -163,10 +163,14 @@ void check_same_bits(const EngineConfig& config, const Make& make, const Loop& l
   CATCH_CHECK(limited.stats.tiers[0].peak_bytes <= limit);
 }
 
-// Finds the tight budget of a loop by running it without limits.
+// Finds the tight budget of a loop by running it without limits. Torch's generator is as before: a test may have seeded it already.
 template <class Make, class Loop>
 std::uint64_t find_tight_bytes(const EngineConfig& config, const Make& make, const Loop& loop) {
-  return tight_bytes(run_engine(simulated(config, kAmple), make, loop).plan);
+  auto generator = at::detail::getDefaultCPUGenerator();
+  const auto random_state = generator.get_state();
+  const auto bytes = tight_bytes(run_engine(simulated(config, kAmple), make, loop).plan);
+  generator.set_state(random_state);
+  return bytes;
 }
 
 // The loop that most tests build on.
