@@ -1,15 +1,17 @@
-// One training step of a GPT: plain libtorch with its fused AdamW, the engine with everything fitting, and the engine at budgets that
-// hold a part of the model data. All contenders take turns in one process; times are compared within a round.
+// One training step of a GPT: plain libtorch with its fused AdamW, the engine with everything fitting, and the engine
+// at budgets that hold a part of the model data. All contenders take turns in one process; times are compared within a
+// round.
 //
-// Budgets are of the simulated accelerator's memory, as a share of the model data (16 bytes a parameter), with DRAM below, or DRAM and
-// NVMe below if --nvme-path and --cpu-limit are given. Output: JSON with every contender's best and median step and its ratio to plain.
-#include <asterias/asterias.h>
-
-#include <CLI/CLI.hpp>
+// Budgets are of the simulated accelerator's memory, as a share of the model data (16 bytes a parameter), with DRAM
+// below, or DRAM and NVMe below if --nvme-path and --cpu-limit are given. Output: JSON with every contender's best and
+// median step and its ratio to plain.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <asterias/asterias.h>
 #include <nlohmann/json.hpp>
 
 #include "base/byte_size.hpp"
@@ -84,7 +86,8 @@ void run_plain(const Setting& setting, Contender& contender) {
     std::vector<torch::Tensor> gradients;
     for (auto& parameter : parameters) gradients.push_back(parameter.grad());
     at::_foreach_add_(steps, 1);
-    at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, {}, steps, 1e-3, 0.9, 0.999, 1e-2, 1e-8, false, false);
+    at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, {}, steps, 1e-3, 0.9, 0.999, 1e-2, 1e-8, false,
+                      false);
   });
 }
 
@@ -127,19 +130,26 @@ std::string cpu_model() {
 Json report(const Setting& setting, const std::vector<Contender>& contenders) {
   Json json;
   json["benchmark"] = "step";
-  json["machine"] = {{"cpu", cpu_model()}, {"threads", setting.threads}, {"simd", asterias::hybrid_adam::target_name(asterias::hybrid_adam::best_target())}};
-  json["model"] = {{"parameters", setting.model.num_parameters()}, {"layers", setting.model.layers}, {"hidden", setting.model.hidden},
-                   {"sequence", setting.model.sequence}, {"batch", setting.batch}};
+  json["machine"] = {{"cpu", cpu_model()},
+                     {"threads", setting.threads},
+                     {"simd", asterias::hybrid_adam::target_name(asterias::hybrid_adam::best_target())}};
+  json["model"] = {{"parameters", setting.model.num_parameters()},
+                   {"layers", setting.model.layers},
+                   {"hidden", setting.model.hidden},
+                   {"sequence", setting.model.sequence},
+                   {"batch", setting.batch}};
   json["rounds"] = setting.rounds;
   const auto& plain = contenders.front();
   for (const auto& contender : contenders) {
     std::vector<double> ratios;  // of the same round and step
-    for (std::size_t i = 0; i < contender.seconds.size(); ++i) ratios.push_back(contender.seconds[i] / plain.seconds[i]);
+    for (std::size_t i = 0; i < contender.seconds.size(); ++i)
+      ratios.push_back(contender.seconds[i] / plain.seconds[i]);
     Json row;
     row["name"] = contender.name;
     row["best_ms"] = *std::min_element(contender.seconds.begin(), contender.seconds.end()) * 1e3;
     row["median_ms"] = median(contender.seconds) * 1e3;
-    row["ratio_best"] = row["best_ms"].get<double>() / (*std::min_element(plain.seconds.begin(), plain.seconds.end()) * 1e3);
+    row["ratio_best"] =
+        row["best_ms"].get<double>() / (*std::min_element(plain.seconds.begin(), plain.seconds.end()) * 1e3);
     row["ratio_median"] = median(ratios);
     if (contender.percent > 0) {
       row["forward_ms"] = contender.last.forward_ms;
@@ -174,10 +184,13 @@ int main(int argc, char** argv) {
   app.add_option("--cpu-limit", setting.cpu_limit, "DRAM limit of the budgeted runs");
   CLI11_PARSE(app, argc, argv);
   torch::set_num_threads(setting.threads);
-  std::vector<Contender> contenders{{"plain libtorch, fused AdamW", 0, {}, {}}, {"engine, unlimited", 100, {}, {}},
-                                    {"engine, 50 %", 50, {}, {}},               {"engine, 25 %", 25, {}, {}},
+  std::vector<Contender> contenders{{"plain libtorch, fused AdamW", 0, {}, {}},
+                                    {"engine, unlimited", 100, {}, {}},
+                                    {"engine, 50 %", 50, {}, {}},
+                                    {"engine, 25 %", 25, {}, {}},
                                     {"engine, 12 %", 12, {}, {}}};
   for (int round = 0; round < setting.rounds; ++round)
-    for (auto& contender : contenders) contender.percent == 0 ? run_plain(setting, contender) : run_engine(setting, contender);
+    for (auto& contender : contenders)
+      contender.percent == 0 ? run_plain(setting, contender) : run_engine(setting, contender);
   std::cout << report(setting, contenders).dump(2) << "\n";
 }

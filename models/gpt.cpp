@@ -8,7 +8,9 @@ namespace {
 
 constexpr double kInitStd = 0.02;  // GPT-2's initialiser range
 
-torch::nn::LayerNorm layer_norm(std::int64_t width) { return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})); }
+torch::nn::LayerNorm layer_norm(std::int64_t width) {
+  return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}));
+}
 
 }  // namespace
 
@@ -42,7 +44,8 @@ torch::Tensor GptBlockImpl::attention(const torch::Tensor& x) {
 }
 
 GptImpl::GptImpl(const GptOptions& options) : options_(options) {
-  TORCH_CHECK(options.hidden % options.heads == 0, "hidden (", options.hidden, ") must be a multiple of heads (", options.heads, ")");
+  TORCH_CHECK(options.hidden % options.heads == 0, "hidden (", options.hidden, ") must be a multiple of heads (",
+              options.heads, ")");
   tokens_ = register_module("tokens", torch::nn::Embedding(options.vocabulary, options.hidden));
   positions_ = register_module("positions", torch::nn::Embedding(options.sequence, options.hidden));
   drop_ = register_module("drop", torch::nn::Dropout(options.dropout));
@@ -59,7 +62,8 @@ void GptImpl::initialize() {
   for (auto& item : named_parameters()) {
     const std::string& name = item.key();
     const bool is_norm = name.find("norm") != std::string::npos;
-    const bool is_residual = name.find("projection.weight") != std::string::npos || name.find("down.weight") != std::string::npos;
+    const bool is_residual =
+        name.find("projection.weight") != std::string::npos || name.find("down.weight") != std::string::npos;
     if (is_norm) continue;
     if (name.ends_with("bias"))
       item.value().zero_();

@@ -1,14 +1,15 @@
 // GPT-2 (Radford et al. 2019) as plain torch::nn modules: pre-norm blocks, learned positions, GELU, tied head.
 //
-// Includes nothing of the runtime: the same class trains with and without it. Shapes: B batch, T tokens (<= options.sequence), D width.
+// Includes nothing of the runtime: the same class trains with and without it. Shapes: B batch, T tokens (<=
+// options.sequence), D width.
 //
 // Threading: as torch modules.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <vector>
+
+#include <torch/torch.h>
 
 namespace asterias::models {
 

@@ -1,8 +1,8 @@
 // The main() of every test program, compiled once.
 //
-// Tests find the repository and the built programs through two environment variables, which a program started by hand gets here:
-// ASTERIAS_SOURCE_DIR (data/, README.md) and ASTERIAS_BIN_DIR (asterias). A test that needs a child process starts
-// /proc/self/exe with the name of a hidden case, "[.child]".
+// Tests find the repository and the built programs through two environment variables, which a program started by hand
+// gets here: ASTERIAS_SOURCE_DIR (data/, README.md) and ASTERIAS_BIN_DIR (asterias). A test that needs a child process
+// starts /proc/self/exe with the name of a hidden case, "[.child]".
 #include <cstdlib>
 
 #define CATCH_CONFIG_RUNNER

@@ -6,13 +6,12 @@
 //   engine.backward(loss);
 //   optimizer.step();
 //
-// Every torch operation of the engine's thread is seen by the runtime from initialize_engine until the engine dies: losses, norms,
-// item() and printing need no ceremony. Raw pointers do: hold engine.pin(tensor) while you use one. Other threads hold engine.scope().
+// Every torch operation of the engine's thread is seen by the runtime from initialize_engine until the engine dies:
+// losses, norms, item() and printing need no ceremony. Raw pointers do: hold engine.pin(tensor) while you use one.
+// Other threads hold engine.scope().
 //
 // Threading: all calls from the thread that made the engine, which must also destroy it.
 #pragma once
-
-#include <torch/torch.h>
 
 #include <functional>
 #include <memory>
@@ -20,6 +19,8 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <torch/torch.h>
 
 #include "runtime/engine_core.hpp"
 
@@ -44,12 +45,14 @@ struct ModuleOf<T, std::enable_if_t<std::is_base_of_v<torch::nn::ModuleHolder<ty
 
 // A holder looks like a function, too: calling it calls its module's forward.
 template <class T>
-inline constexpr bool kIsModule = requires { typename T::ContainedType; };
+inline constexpr bool kIsModule = requires {
+  typename T::ContainedType;
+};
 template <class T>
 inline constexpr bool kIsModule<std::shared_ptr<T>> = true;
 
-// Folds what should repeat from call to call: shapes, dtypes, plain numbers. Anything else is taken as equal, and a difference that
-// matters is noticed operator by operator.
+// Folds what should repeat from call to call: shapes, dtypes, plain numbers. Anything else is taken as equal, and a
+// difference that matters is noticed operator by operator.
 class Signature {
  public:
   std::uint64_t value() const { return value_; }
@@ -99,16 +102,18 @@ class Engine {
     return module()->forward(std::forward<Args>(args)...);
   }
 
-  // Runs anything else under the runtime, as operator() runs forward: other methods of the module, several modules, a custom loss.
+  // Runs anything else under the runtime, as operator() runs forward: other methods of the module, several modules, a
+  // custom loss.
   template <class F>
   decltype(auto) run(F&& function) {
     const EngineCore::Forward pass(*core_, 0);
     return std::forward<F>(function)();
   }
 
-  // Computes gradients; the same arguments as torch::Tensor::backward. Several calls before optimizer.step() accumulate. Throws
-  // BudgetError after the warm-up pass if it did not fit: nothing has been updated then.
-  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+  // Computes gradients; the same arguments as torch::Tensor::backward. Several calls before optimizer.step()
+  // accumulate. Throws BudgetError after the warm-up pass if it did not fit: nothing has been updated then.
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
+                bool create_graph = false) {
     core_->backward(loss, gradient, retain_graph, create_graph);
   }
 
@@ -117,14 +122,14 @@ class Engine {
 
   std::shared_ptr<M> module() const { return std::static_pointer_cast<M>(core_->module()); }
 
-  // Copies out the current fp32 value, the last final gradient before gradient_clipping, or a buffer, as a plain CPU tensor of the
-  // same shape. StateError if there is none of that name.
+  // Copies out the current fp32 value, the last final gradient before gradient_clipping, or a buffer, as a plain CPU
+  // tensor of the same shape. StateError if there is none of that name.
   torch::Tensor parameter(const std::string& name) { return core_->parameter(name); }
   torch::Tensor gradient(const std::string& name) { return core_->gradient(name); }
   torch::Tensor buffer(const std::string& name) { return core_->buffer(name); }
 
-  // Keeps a tensor's bytes in place and its data_ptr() valid while the returned object lives. What is pinned counts against the
-  // compute tier's limit.
+  // Keeps a tensor's bytes in place and its data_ptr() valid while the returned object lives. What is pinned counts
+  // against the compute tier's limit.
   [[nodiscard]] runtime::Pin pin(const torch::Tensor& tensor) const { return pin(std::vector<torch::Tensor>{tensor}); }
   [[nodiscard]] runtime::Pin pin(const std::vector<torch::Tensor>& tensors) const {
     return {core_->shared_runtime()->shared_residency(), tensors};
@@ -133,7 +138,8 @@ class Engine {
   // Lets another thread use the engine's tensors while the returned object lives there.
   [[nodiscard]] static runtime::Scope scope() { return {}; }
 
-  // Hashes names, shapes and bits of all parameters and buffers; equals asterias::fingerprint of the same module without an engine.
+  // Hashes names, shapes and bits of all parameters and buffers; equals asterias::fingerprint of the same module
+  // without an engine.
   std::uint64_t fingerprint() { return core_->fingerprint(); }
 
   // What the last step did, and where things lie.
@@ -153,9 +159,10 @@ struct Initialized {
 
 // Makes an engine for a model and its optimizer.
 //
-// `model` is a function that returns a module holder or a std::shared_ptr to a module (preferred: parameters then never need to fit
-// the compute tier at once), or such a module itself. `group_of` puts parameters into config.optimizer.param_groups by code instead of
-// by name patterns. Throws ConfigError, BudgetError when the model alone cannot fit, IoError when the swap files cannot be made.
+// `model` is a function that returns a module holder or a std::shared_ptr to a module (preferred: parameters then never
+// need to fit the compute tier at once), or such a module itself. `group_of` puts parameters into
+// config.optimizer.param_groups by code instead of by name patterns. Throws ConfigError, BudgetError when the model
+// alone cannot fit, IoError when the swap files cannot be made.
 template <class F>
 auto initialize_engine(F&& model, const EngineConfig& config, const GroupOf& group_of = nullptr) {
   const auto make = [&] {

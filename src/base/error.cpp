@@ -18,8 +18,8 @@ std::string join_complaints(const std::vector<std::string>& complaints) {
 std::string budget_message(Tier tier, std::uint64_t need, std::uint64_t have, const std::vector<TierBudget>& smallest,
                            const std::string& because) {
   std::ostringstream text;
-  text << "the " << tier_name(tier) << " budget is too small: " << format_bytes(have) << " given, " << format_bytes(need)
-       << " needed (" << because << ")";
+  text << "the " << tier_name(tier) << " budget is too small: " << format_bytes(have) << " given, "
+       << format_bytes(need) << " needed (" << because << ")";
   for (const auto& budget : smallest)
     text << "\n  set tiers." << tier_name(budget.tier) << ".limit to at least " << format_bytes(budget.bytes);
   return text.str();
@@ -40,8 +40,8 @@ BudgetError::BudgetError(Tier tier, std::uint64_t need_bytes, std::uint64_t have
 
 OutOfMemory::OutOfMemory(Tier tier, std::uint64_t need_bytes, std::uint64_t have_bytes, const std::string& because)
     : Error("out of memory on the " + std::string(tier_name(tier)) + " tier: " + format_bytes(need_bytes) +
-            " needed at once, " + format_bytes(have_bytes) + " there (" + because +
-            "); raise tiers." + std::string(tier_name(tier)) + ".limit or make the step smaller"),
+            " needed at once, " + format_bytes(have_bytes) + " there (" + because + "); raise tiers." +
+            std::string(tier_name(tier)) + ".limit or make the step smaller"),
       tier_(tier),
       need_bytes_(need_bytes),
       have_bytes_(have_bytes) {}

@@ -18,7 +18,8 @@ std::uint64_t peak_resident_set_bytes();
 // Resets VmHWM to the present resident set by writing /proc/self/clear_refs. False when the kernel refuses.
 bool reset_peak_resident_set();
 
-// Reads the smallest memory limit of the cgroups (v1 and v2) this process is in, or the machine's memory where that is smaller.
+// Reads the smallest memory limit of the cgroups (v1 and v2) this process is in, or the machine's memory where that is
+// smaller.
 std::uint64_t memory_limit_bytes();
 
 // Reads how much this process could still take before the kernel must kill something: the smaller of MemAvailable and

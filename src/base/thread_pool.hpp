@@ -4,7 +4,8 @@
 // serialise it. Not for I/O: those threads block (device/block_file.hpp has its own).
 //
 // Invariants
-//   * parallel_for calls the function exactly once for each index, on the caller's thread and on at most size()-1 others.
+//   * parallel_for calls the function exactly once for each index, on the caller's thread and on at most size()-1
+//   others.
 //   * Nothing is allocated by a call to parallel_for.
 //
 // Threading: parallel_for from one thread at a time; thread-compatible otherwise.
@@ -28,7 +29,8 @@ class ThreadPool {
   int size() const;
 
   // Runs body(0) ... body(count-1) and returns when all are done. Indices are taken in order from one counter, so
-  // unequal work balances itself. Rethrows the first exception after every started index has ended. count 0 does nothing.
+  // unequal work balances itself. Rethrows the first exception after every started index has ended. count 0 does
+  // nothing.
   void parallel_for(std::size_t count, const std::function<void(std::size_t)>& body);
 
   // Counts the cores in this process's affinity mask divided by LOCAL_WORLD_SIZE, at least 1.

@@ -6,9 +6,9 @@
 //   current      dropped     .           .           write-down starts
 //   leaving      .           .           move ended  .
 //
-// "current" means: these are the payload's newest bytes. Every current copy of a payload holds the same bytes; a write makes all
-// others absent. A leaving copy is still current and readable; it is only not to be dropped or written. A departure that has ended is
-// therefore leaving -> current -> absent.
+// "current" means: these are the payload's newest bytes. Every current copy of a payload holds the same bytes; a write
+// makes all others absent. A leaving copy is still current and readable; it is only not to be dropped or written. A
+// departure that has ended is therefore leaving -> current -> absent.
 //
 // Threading: values; whoever owns the state holds Residency's lock.
 #pragma once

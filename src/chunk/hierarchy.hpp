@@ -1,7 +1,8 @@
 // The tiers of one process, fastest first, and how bytes get from one to the next.
 //
-// A CPU-only run has [cpu] or [cpu, nvme]; an accelerator, real or simulated, puts gpu in front. Bytes move between neighbours only:
-// what goes from the drive to the accelerator passes through a block of the cpu tier, which is therefore counted.
+// A CPU-only run has [cpu] or [cpu, nvme]; an accelerator, real or simulated, puts gpu in front. Bytes move between
+// neighbours only: what goes from the drive to the accelerator passes through a block of the cpu tier, which is
+// therefore counted.
 //
 // Threading: set up once, then read-only; the pools, the swap space and the streams are thread-safe themselves.
 #pragma once

@@ -23,7 +23,8 @@ class Partition {
     return take(open_, room);
   }
 
-  // Cuts the last chunk to what it holds. Where that is nothing (all storages are empty) it keeps one granule: a chunk has bytes.
+  // Cuts the last chunk to what it holds. Where that is nothing (all storages are empty) it keeps one granule: a chunk
+  // has bytes.
   void close() {
     if (open_ == kNone) return;
     ChunkSpec& last = layout_.chunks[open_];
@@ -82,7 +83,9 @@ std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uin
   const std::uint64_t smallest = std::max(round_up(total / 512, kChunkGranule), 16 * kChunkGranule);
   std::uint64_t best = std::min(largest, upper_bound_bytes);
   std::uint64_t best_waste = make_layout(storages, best).waste_bytes();
-  const auto step = [](std::uint64_t size) { return std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule); };
+  const auto step = [](std::uint64_t size) {
+    return std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule);
+  };
   for (std::uint64_t size = largest; size >= smallest; size -= step(size)) {
     if (size > upper_bound_bytes) continue;
     const std::uint64_t waste = make_layout(storages, size).waste_bytes();

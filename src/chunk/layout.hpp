@@ -1,12 +1,15 @@
 // Decides which storage lies where in which chunk. Pure arithmetic on sizes: no memory, no torch.
 //
-// Storages are filled into chunks in the order given, each into the open chunk of its partition or, where that is full, a new one.
-// Partitions are (dtype, trainable): only what is trained has gradients and optimizer state, so frozen and trained never share a chunk.
+// Storages are filled into chunks in the order given, each into the open chunk of its partition or, where that is full,
+// a new one. Partitions are (dtype, trainable): only what is trained has gradients and optimizer state, so frozen and
+// trained never share a chunk.
 //
 // Invariants
-//   * Every storage lies in exactly one chunk and starts at a multiple of kTensorAlignment bytes: a GEMM may choose other code for
+//   * Every storage lies in exactly one chunk and starts at a multiple of kTensorAlignment bytes: a GEMM may choose
+//   other code for
 //     another alignment, and then placement would change bits.
-//   * Chunks have chunk_bytes, except the last of a partition (cut to what it holds) and those made for one storage that is larger.
+//   * Chunks have chunk_bytes, except the last of a partition (cut to what it holds) and those made for one storage
+//   that is larger.
 //   * Chunk sizes are multiples of kChunkGranule, so that any of them can go to disk by direct I/O.
 //
 // Threading: pure functions on values. Units: bytes.
@@ -51,9 +54,10 @@ Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_by
 
 // Chooses the chunk size with the least waste, at most `upper_bound_bytes`.
 //
-// The candidates depend on the model alone, never on a budget: else the smallest sufficient budget would change the size that it
-// was computed for. They end at 1/32 of the model, because one update pins a chunk of each list at once, and start at
-// 1/512 (and 64 KiB, below which requests cost more than bytes); equal waste is settled for the larger chunk.
+// The candidates depend on the model alone, never on a budget: else the smallest sufficient budget would change the
+// size that it was computed for. They end at 1/32 of the model, because one update pins a chunk of each list at once,
+// and start at 1/512 (and 64 KiB, below which requests cost more than bytes); equal waste is settled for the larger
+// chunk.
 std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uint64_t upper_bound_bytes);
 
 }  // namespace asterias::chunk

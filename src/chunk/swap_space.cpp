@@ -79,7 +79,8 @@ Extents SwapSpace::take(std::uint64_t charged) {
   return extents;
 }
 
-// Takes the smallest hole of the drive that holds all, else its new end, else whatever is free there and then on the other drives.
+// Takes the smallest hole of the drive that holds all, else its new end, else whatever is free there and then on the
+// other drives.
 void SwapSpace::take_from(std::uint32_t drive, std::uint64_t bytes, Extents& into) {
   auto& holes = files_[drive].holes;
   auto best = holes.end();

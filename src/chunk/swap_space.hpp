@@ -1,13 +1,15 @@
 // The NVMe tier: which bytes of which swap file belong to whom.
 //
-// Not a cache and not a policy. A payload may be cut into several extents, so free space is never lost to fragmentation; with several
-// files (one per drive) a payload is striped over them.
+// Not a cache and not a policy. A payload may be cut into several extents, so free space is never lost to
+// fragmentation; with several files (one per drive) a payload is striped over them.
 //
 // Invariants
 //   * used_bytes() is the sum of all living Extents and stays below the limit, except through take_beyond_limit.
-//   * Living Extents never overlap. Files grow on demand and never shrink; together they never pass the limit (same exception).
+//   * Living Extents never overlap. Files grow on demand and never shrink; together they never pass the limit (same
+//   exception).
 //
-// Threading: thread-safe; transfers complete on the files' own threads. Units: bytes, rounded up to device::kBlockFileAlignment.
+// Threading: thread-safe; transfers complete on the files' own threads. Units: bytes, rounded up to
+// device::kBlockFileAlignment.
 #pragma once
 
 #include <cstddef>
@@ -90,13 +92,15 @@ class SwapSpace {
   void take_hole(std::uint32_t drive, Holes::iterator hole, std::uint64_t bytes, Extents& into);
   void grow(std::uint32_t drive, std::uint64_t bytes);
   bool grow_by(std::uint32_t drive, std::uint64_t bytes, bool must);
-  std::uint32_t next_drive(std::uint32_t drive) const { return (drive + 1) % static_cast<std::uint32_t>(files_.size()); }
+  std::uint32_t next_drive(std::uint32_t drive) const {
+    return (drive + 1) % static_cast<std::uint32_t>(files_.size());
+  }
   void give(const Extents::Piece& piece) noexcept;
 
   const std::uint64_t limit_bytes_;
   mutable std::mutex mutex_;
   std::vector<File> files_;
-  std::uint32_t next_file_ = 0;  // small payloads take the drives in turn
+  std::uint32_t next_file_ = 0;   // small payloads take the drives in turn
   std::uint64_t free_bytes_ = 0;  // of all holes
   std::uint64_t used_bytes_ = 0;
   std::uint64_t peak_used_bytes_ = 0;

@@ -21,7 +21,8 @@ std::byte* allocate_small(std::uint64_t bytes) {
 
 }  // namespace
 
-// ---- Reservation and Block ----------------------------------------------------------------------------------------------------------
+// ---- Reservation and Block
+// ----------------------------------------------------------------------------------------------------------
 
 Reservation::Reservation(Reservation&& other) noexcept
     : pool_(std::move(other.pool_)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -79,14 +80,16 @@ void Block::give_back() noexcept {
   data_ = nullptr;
 }
 
-// ---- TierPool -----------------------------------------------------------------------------------------------------------------------
+// ---- TierPool
+// -----------------------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
                                            std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes) {
   return std::shared_ptr<TierPool>(new TierPool(tier, limit_bytes, std::move(measure_foreign), slack_bytes));
 }
 
-TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes)
+TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign,
+                   std::uint64_t slack_bytes)
     : tier_(tier),
       limit_bytes_(limit_bytes),
       measure_foreign_(std::move(measure_foreign)),
@@ -187,8 +190,9 @@ void TierPool::trim() {
   cached_bytes_ = 0;
 }
 
-// Gives cached blocks back, the largest first, until `charged` more bytes stay below the limit together with the rest of the cache.
-// Under the lock: were they unmapped after it, another thread could map its pages first and pass the limit.
+// Gives cached blocks back, the largest first, until `charged` more bytes stay below the limit together with the rest
+// of the cache. Under the lock: were they unmapped after it, another thread could map its pages first and pass the
+// limit.
 void TierPool::release_cache(std::uint64_t charged) {
   if (limit_bytes_ == kUnlimited) return;
   while (!cache_.empty() && used_bytes_ + foreign_bytes_ + cached_bytes_ + charged > limit_bytes_) {

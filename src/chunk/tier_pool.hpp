@@ -1,7 +1,8 @@
 // The bytes of one memory tier: who has how many, and never more than the limit.
 //
-// Not a policy: when a request does not fit it says so and evict::Residency makes room. Not an address-space allocator: large blocks
-// are whole pages of their own mapping (device/page_block.hpp), so there is no fragmentation and the limit can be met exactly.
+// Not a policy: when a request does not fit it says so and evict::Residency makes room. Not an address-space allocator:
+// large blocks are whole pages of their own mapping (device/page_block.hpp), so there is no fragmentation and the limit
+// can be met exactly.
 //
 // Invariants
 //   * used_bytes() is the sum of all living Reservations of this pool, those inside Blocks included.
@@ -72,7 +73,7 @@ class Block {
   void give_back() noexcept;
 
   Reservation reservation_;
-  device::PageBlock pages_;     // large blocks
+  device::PageBlock pages_;  // large blocks
   std::byte* data_ = nullptr;
 };
 
@@ -80,18 +81,20 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
  public:
   static constexpr std::uint64_t kUnlimited = UINT64_MAX;
 
-  // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is asked before
-  // new pages are mapped, and the largest answer stays reserved, with `slack_bytes` for what they grow by in between.
+  // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is
+  // asked before new pages are mapped, and the largest answer stays reserved, with `slack_bytes` for what they grow by
+  // in between.
   static std::shared_ptr<TierPool> create(Tier tier, std::uint64_t limit_bytes,
                                           std::function<std::uint64_t()> measure_foreign = nullptr,
                                           std::uint64_t slack_bytes = 0);
   ~TierPool();
 
-  // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving cached blocks
-  // back as far as the limit demands. Empty when it does not fit.
+  // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving
+  // cached blocks back as far as the limit demands. Empty when it does not fit.
   std::optional<Block> try_take(std::uint64_t bytes);
 
-  // Takes a block although the limit is passed: for the pass that measures what would be enough (docs/design.md, "Refusal").
+  // Takes a block although the limit is passed: for the pass that measures what would be enough (docs/design.md,
+  // "Refusal").
   Block take_beyond_limit(std::uint64_t bytes);
 
   // Reserves bytes without memory behind them.
@@ -100,8 +103,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // Returns how many bytes must be freed before `bytes` more would fit; 0 when they fit now.
   std::uint64_t shortfall(std::uint64_t bytes) const;
 
-  // Measures the foreign bytes now; cached blocks give way to what they have grown by. Called once per step, and by the pool itself
-  // before it maps pages.
+  // Measures the foreign bytes now; cached blocks give way to what they have grown by. Called once per step, and by the
+  // pool itself before it maps pages.
   void refresh_foreign();
 
   // Gives all cached blocks back to the system.
@@ -128,7 +131,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   friend class Block;
   using Lock = std::unique_lock<std::mutex>;
 
-  TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes);
+  TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign,
+           std::uint64_t slack_bytes);
   Block make_block(std::uint64_t charged);
   bool fits(std::uint64_t charged) const;
   void release_cache(std::uint64_t charged);

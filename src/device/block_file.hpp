@@ -1,7 +1,8 @@
 // A preallocated file that is read and written in large aligned blocks, many at once, past the page cache.
 //
-// It knows bytes and offsets, nothing of chunks: chunk/swap_space.hpp decides what lies where. Implementations differ in how
-// they submit (a pread/pwrite thread pool now; io_uring behind the same interface), and all pass tests/device/block_file_suite.hpp.
+// It knows bytes and offsets, nothing of chunks: chunk/swap_space.hpp decides what lies where. Implementations differ
+// in how they submit (a pread/pwrite thread pool now; io_uring behind the same interface), and all pass
+// tests/device/block_file_suite.hpp.
 //
 // Invariants
 //   * A ticket completes only when every byte has been transferred: short reads and writes are resubmitted.
@@ -58,11 +59,11 @@ class BlockFile {
 
 // Creates the swap file of this process in `directory` and opens it with a pread/pwrite thread pool.
 //
-// The file is named "asterias-<host>-<pid>-<n>.swap", starts with a 4096-byte header (magic, version, pid, host, start time of the
-// process, creation time) that callers never see (offset 0 of the interface lies after it), and is held under flock. Files of dead
-// runs in the same folder (right magic, lock free) are deleted with one log line; a file of a live run is left alone; a file that
-// matches the name but not the magic is left alone with a warning. The destructor deletes the file.
-// Throws ConfigError when the folder is missing, not writable or a tmpfs/ramfs, IoError for the rest.
+// The file is named "asterias-<host>-<pid>-<n>.swap", starts with a 4096-byte header (magic, version, pid, host, start
+// time of the process, creation time) that callers never see (offset 0 of the interface lies after it), and is held
+// under flock. Files of dead runs in the same folder (right magic, lock free) are deleted with one log line; a file of
+// a live run is left alone; a file that matches the name but not the magic is left alone with a warning. The destructor
+// deletes the file. Throws ConfigError when the folder is missing, not writable or a tmpfs/ramfs, IoError for the rest.
 std::unique_ptr<BlockFile> create_swap_file(const std::string& directory, const BlockFileOptions& options,
                                             std::shared_ptr<FileCalls> calls = std::make_shared<FileCalls>());
 

@@ -1,7 +1,7 @@
 // Copies between two memory tiers in order, one after another, as a copy queue of an accelerator does.
 //
-// The simulated accelerator's link is one CopyStream per direction. With a declared bandwidth a copy is real and then held back
-// until the time the declared link would have taken (deadlines on one clock, so idle time is not saved up).
+// The simulated accelerator's link is one CopyStream per direction. With a declared bandwidth a copy is real and then
+// held back until the time the declared link would have taken (deadlines on one clock, so idle time is not saved up).
 //
 // Invariants: tickets of one stream complete in the order of submission.
 // Threading: thread-safe; one worker thread. Units: bytes, bytes per second.

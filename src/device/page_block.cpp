@@ -39,16 +39,18 @@ std::byte* map_at_offset(std::uint64_t bytes, std::uint64_t alignment, std::uint
   return mapped + head;
 }
 
-// Chooses where a large block starts within a huge page. The update streams through four or five blocks at the same pace; were they
-// all to start alike, their streams would meet in the same DRAM banks and run at a quarter of the speed (bench/adam --skew-bytes 0).
+// Chooses where a large block starts within a huge page. The update streams through four or five blocks at the same
+// pace; were they all to start alike, their streams would meet in the same DRAM banks and run at a quarter of the speed
+// (bench/adam --skew-bytes 0).
 std::uint64_t next_offset() {
   constexpr std::uint64_t kStep = 64 * kKiB;
   static std::atomic<std::uint64_t> next{0};
   return next++ % 16 * kStep;
 }
 
-// The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one that dies
-// first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be huge.
+// The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
+// that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
+// huge.
 void advise_huge_pages(std::byte* address, std::uint64_t bytes) {
   const auto start = reinterpret_cast<std::uint64_t>(address);
   const std::uint64_t head = std::min(round_up(start, kHugePageBytes) - start, bytes);

@@ -1,7 +1,7 @@
 // Whole pages straight from the kernel: what slots and large tensors are made of.
 //
-// Pages come populated and go back at once when the block dies, so a pool's count of mapped bytes equals its share of the
-// resident set, and nothing fragments: address space is plentiful, each block is its own mapping.
+// Pages come populated and go back at once when the block dies, so a pool's count of mapped bytes equals its share of
+// the resident set, and nothing fragments: address space is plentiful, each block is its own mapping.
 //
 // Threading: a block has one owner; map/unmap are thread-safe. Units: bytes, multiples of kPageBytes.
 #pragma once
@@ -16,7 +16,8 @@ inline constexpr std::uint64_t kPageBytes = 4096;
 class PageBlock {
  public:
   PageBlock() = default;
-  // Maps and populates `bytes` (a multiple of kPageBytes). Throws std::bad_alloc when the kernel refuses. Contents are zero.
+  // Maps and populates `bytes` (a multiple of kPageBytes). Throws std::bad_alloc when the kernel refuses. Contents are
+  // zero.
   explicit PageBlock(std::uint64_t bytes);
   PageBlock(PageBlock&& other) noexcept;
   PageBlock& operator=(PageBlock&& other) noexcept;
@@ -28,8 +29,8 @@ class PageBlock {
   std::uint64_t bytes() const { return bytes_; }
   explicit operator bool() const { return data_ != nullptr; }
 
-  // Sums all living blocks of the process. Counted before pages are populated and after they are gone, so the resident set less this
-  // is never more than what others use.
+  // Sums all living blocks of the process. Counted before pages are populated and after they are gone, so the resident
+  // set less this is never more than what others use.
   static std::uint64_t mapped_bytes();
 
  private:

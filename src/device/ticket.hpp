@@ -4,7 +4,8 @@
 // Transfers complete on threads of their own without any lock that a waiter may hold.
 //
 // Invariants
-//   * A transfer's memory outlives its ticket: the destructor blocks until the transfer has ended (its error is dropped).
+//   * A transfer's memory outlives its ticket: the destructor blocks until the transfer has ended (its error is
+//   dropped).
 //   * wait() returns or throws the same thing every time.
 //
 // Threading: one owner; the completing side is on another thread. Move-only.

@@ -1,8 +1,8 @@
 // Orders what may leave a tier by how soon it should.
 //
-// A policy decides *which* residents go; it never moves one. Residency collects those that may legally leave, has the policy order
-// them, and evicts from the front until the caller's request fits. All a policy knows is in the candidate, so a recorded trace can be
-// replayed through any policy, and pins, transfers and locks stay out of every policy.
+// A policy decides *which* residents go; it never moves one. Residency collects those that may legally leave, has the
+// policy order them, and evicts from the front until the caller's request fits. All a policy knows is in the candidate,
+// so a recorded trace can be replayed through any policy, and pins, transfers and locks stay out of every policy.
 //
 // Invariants
 //   * rank() only reorders its argument, so it cannot name a pinned or absent resident.
@@ -44,8 +44,8 @@ class EvictionPolicy {
 // Longest unused first.
 std::unique_ptr<EvictionPolicy> make_lru_policy();
 
-// Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as furthest. Among
-// equals it is LRU: where nothing is foretold, that is the order within the clean and within the dirty.
+// Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as
+// furthest. Among equals it is LRU: where nothing is foretold, that is the order within the clean and within the dirty.
 std::unique_ptr<EvictionPolicy> make_next_use_policy();
 
 }  // namespace asterias::evict

@@ -18,6 +18,11 @@ constexpr int kScannedUses = 64;
 // What is used within so many operators is not worth cleaning: it will be there, and may be written.
 constexpr Moment kNearMoments = 16;
 
+// The update writes these on the cpu tier, and nothing moves up before it is used.
+bool is_left_below(const Resident& resident) {
+  return resident.is_chunk && resident.update_index >= 0 && resident.list != chunk::ListKind::kGrad;
+}
+
 constexpr int index_of(Tier tier) { return static_cast<int>(tier); }
 
 // Adds the time until its end to a counter.
@@ -26,9 +31,7 @@ class Stall {
   explicit Stall(std::uint64_t& counter_ns) : counter_ns_(counter_ns), start_(std::chrono::steady_clock::now()) {}
   Stall(const Stall&) = delete;
   Stall& operator=(const Stall&) = delete;
-  ~Stall() {
-    counter_ns_ += static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start_).count());
-  }
+  ~Stall() { counter_ns_ += static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start_).count()); }
 
  private:
   std::uint64_t& counter_ns_;
@@ -48,7 +51,8 @@ Residency::~Residency() {
       }
 }
 
-// ---- residents ----------------------------------------------------------------------------------------------------------------------
+// ---- residents
+// ----------------------------------------------------------------------------------------------------------------------
 
 Resident* Residency::add_resident(std::uint64_t bytes) {
   auto& resident = residents_.emplace_back(std::make_unique<Resident>());
@@ -67,6 +71,7 @@ Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::
   resident->blank = true;
   resident->list = list;
   resident->update_index = update_index;
+  if (is_left_below(*resident)) needs_.updated_content += resident->bytes;
   resident->key = TraceKey::of_chunk(static_cast<std::uint32_t>(resident->id));
   by_key_[resident->key.value()] = resident;
   note_content();
@@ -128,8 +133,10 @@ void Residency::drop_all(Resident* resident) {
 
 void Residency::destroy(Resident* resident) {
   drop_all(resident);
-  if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident) by_key_.erase(named);
+  if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
+    by_key_.erase(named);
   content_bytes_ -= resident->bytes;
+  if (is_left_below(*resident)) needs_.updated_content -= resident->bytes;
   const std::uint32_t hole = resident->index;
   std::swap(residents_[hole], residents_.back());
   residents_[hole]->index = hole;
@@ -167,7 +174,8 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   return block;
 }
 
-// ---- pins ---------------------------------------------------------------------------------------------------------------------------
+// ---- pins
+// ---------------------------------------------------------------------------------------------------------------------------
 
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
@@ -195,8 +203,9 @@ void Residency::refuse_two_places(const Want& want, Tier tier) const {
   if (want.access == Access::kRead) return;
   for (const Tier other : hierarchy_.levels())
     if (other != tier && want.resident->on(other).pins > 0)
-      throw StateError(StateError::Cause::kMisuse, "resident " + std::to_string(want.resident->id) + " is to be written on the " +
-                                                       std::string(tier_name(tier)) + " tier while it is pinned on the " +
+      throw StateError(StateError::Cause::kMisuse, "resident " + std::to_string(want.resident->id) +
+                                                       " is to be written on the " + std::string(tier_name(tier)) +
+                                                       " tier while it is pinned on the " +
                                                        std::string(tier_name(other)) + " tier");
 }
 
@@ -324,11 +333,14 @@ void Residency::write_behind(Resident* resident, Tier tier) {
   if (!failure_) start_write_behind(resident, tier);
 }
 
-// ---- running ahead of what is foretold ----------------------------------------------------------------------------------------------
+// ---- running ahead of what is foretold
+// ----------------------------------------------------------------------------------------------
 
-// Fetches what the next operators need and cleans what will have to leave, so that neither is waited for when its time comes.
+// Fetches what the next operators need and cleans what will have to leave, so that neither is waited for when its time
+// comes.
 void Residency::run_ahead() {
-  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier())) return;
+  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier()))
+    return;
   for (std::size_t at = 0; at < in_flight_.size();) {
     if (in_flight_[at]->move->ticket.done())
       finish_move(in_flight_[at]);  // takes it out of the list
@@ -376,7 +388,9 @@ void Residency::clean_ahead() {
 
 // Starts moving the resident one tier up towards `tier`. False when that takes more than dropping clean copies.
 bool Residency::try_prefetch(Resident* resident, Tier tier) {
-  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent || !hierarchy_.has_below(tier)) return false;
+  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent ||
+      !hierarchy_.has_below(tier))
+    return false;
   const Tier below = hierarchy_.below(tier);
   if (!resident->on(below).is_readable()) return try_prefetch(resident, below);
   if (!drop_clean_for(resident->bytes, tier, timeline_.next_use(resident->key, resident->update_index))) return false;
@@ -394,7 +408,8 @@ bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at) {
   if (shortfall == 0) return true;
   auto& candidates = candidates_[index_of(tier)];
   collect_candidates(tier, candidates);
-  std::erase_if(candidates, [&](const Candidate& candidate) { return !candidate.clean || candidate.next_use <= used_at; });
+  std::erase_if(candidates,
+                [&](const Candidate& candidate) { return !candidate.clean || candidate.next_use <= used_at; });
   std::uint64_t freeable = 0;
   for (const Candidate& candidate : candidates) freeable += candidate.bytes;
   if (freeable < shortfall) return false;
@@ -428,7 +443,8 @@ bool Residency::start_write_behind(Resident* resident, Tier tier) {
   return true;
 }
 
-// ---- moves --------------------------------------------------------------------------------------------------------------------------
+// ---- moves
+// --------------------------------------------------------------------------------------------------------------------------
 
 void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket) {
   transition(resident->on(from).state, CopyState::kLeaving);
@@ -499,7 +515,8 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
   for (Tenant* tenant : resident->tenants) tenant->follow(payload);
 }
 
-// ---- room ---------------------------------------------------------------------------------------------------------------------------
+// ---- room
+// ---------------------------------------------------------------------------------------------------------------------------
 
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
@@ -544,7 +561,8 @@ bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
   return finish_one(tier);
 }
 
-// Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or dropped.
+// Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or
+// dropped.
 std::uint64_t Residency::start_departures(std::uint64_t shortfall, Tier tier) {
   auto& candidates = candidates_[index_of(tier)];  // a departure's cascade ranks those of the tier below
   collect_candidates(tier, candidates);
@@ -563,7 +581,7 @@ void Residency::collect_candidates(Tier tier, std::vector<Candidate>& candidates
     const Copy& copy = resident->on(tier);
     if (copy.state != CopyState::kCurrent || copy.pins > 0 || resident->move) continue;
     candidates.push_back({resident->id, resident->index, is_redundant(resident.get(), tier), resident->bytes,
-                           resident->last_use, timeline_.next_use(resident->key, resident->update_index)});
+                          resident->last_use, timeline_.next_use(resident->key, resident->update_index)});
   }
 }
 
@@ -576,7 +594,8 @@ bool Residency::is_redundant(const Resident* resident, Tier tier) const {
 
 // Drops a redundant copy, or starts writing it one tier down. False when there is no place for it.
 bool Residency::depart(Resident* resident, Tier tier) {
-  if (resident->move || resident->on(tier).state != CopyState::kCurrent) return false;  // the cascade below moved it meanwhile
+  if (resident->move || resident->on(tier).state != CopyState::kCurrent)
+    return false;  // the cascade below moved it meanwhile
   if (is_redundant(resident, tier)) {
     drop(resident, tier);
     ++stats_.evictions_clean;
@@ -660,7 +679,8 @@ void Residency::evict_all() {
   hierarchy_.pool(tier).trim();
 }
 
-// ---- books --------------------------------------------------------------------------------------------------------------------------
+// ---- books
+// --------------------------------------------------------------------------------------------------------------------------
 
 std::uint64_t Residency::unmovable_bytes(Tier tier) const {
   const std::uint64_t used = hierarchy_.pool(tier).used_bytes();

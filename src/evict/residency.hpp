@@ -1,13 +1,16 @@
 // Moves residents between tiers so that what is pinned is there, and no tier ever holds more than its limit.
 //
-// The one place that moves anything. Policies order (eviction_policy.hpp), pools count (chunk/tier_pool.hpp), the timeline foretells
-// (timeline.hpp); torch is unknown here: tenants are told where their bytes are. Called by the interception before and after each
-// operator, by the allocator inside an allocation, and by the update.
+// The one place that moves anything. Policies order (eviction_policy.hpp), pools count (chunk/tier_pool.hpp), the
+// timeline foretells (timeline.hpp); torch is unknown here: tenants are told where their bytes are. Called by the
+// interception before and after each operator, by the allocator inside an allocation, and by the update.
 //
 // Invariants
-//   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while they are there.
-//   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any allocation.
-//   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing has changed
+//   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
+//   they are there.
+//   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
+//   allocation.
+//   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing
+//   has changed
 //     but what lies where.
 //   * After a failed transfer the first error is kept (failure()); the payload is where it was.
 //
@@ -64,12 +67,14 @@ struct Needs {
   std::array<std::uint64_t, 2> working_set{};  // per memory tier: pinned, unmovable and asked for, in bytes
   std::array<std::string, 2> working_set_at;   // what ran then
   std::uint64_t content = 0;                   // of all residents, blank ones included, plus what cannot move
+  std::uint64_t updated_content = 0;  // of the chunks that the update leaves below the compute tier: all but gradients
   std::uint64_t largest_resident = 0;
 };
 
 class Residency {
  public:
-  // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all on demand.
+  // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all
+  // on demand.
   Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
@@ -78,7 +83,8 @@ class Residency {
   // ---- residents
   // Makes a chunk of `bytes` (a multiple of the page size) without content or memory.
   Resident* make_chunk(chunk::ListKind list, std::uint64_t bytes, std::int64_t update_index);
-  // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points at it already.
+  // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points
+  // at it already.
   Resident* adopt(chunk::Block block, Tenant* tenant);
   void add_tenant(Resident* resident, Tenant* tenant);
   // Takes a tenant out; an activation, or a retired chunk, dies with its last one. Returns how many tenants are left.
@@ -87,20 +93,21 @@ class Residency {
   void retire(Resident* resident);
   // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
   void forget(Resident* resident);
-  // Takes the payload out as a plain block on `tier` (without it: the compute tier), its only copy, and ends the resident. For survivors
-  // of the last engine. Empty when it does not fit. REQUIRES: unpinned.
+  // Takes the payload out as a plain block on `tier` (without it: the compute tier), its only copy, and ends the
+  // resident. For survivors of the last engine. Empty when it does not fit. REQUIRES: unpinned.
   chunk::Block surrender(Resident* resident, Tier tier);
   chunk::Block surrender(Resident* resident) { return surrender(resident, hierarchy_.compute_tier()); }
 
   // ---- pins
-  // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError for a write
-  // while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in neither.
+  // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError
+  // for a write while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in
+  // neither.
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   // The payload's address on a tier. REQUIRES: pinned there.
   std::byte* address(const Resident* resident, Tier tier) const { return resident->on(tier).block.data(); }
-  // Starts bringing a resident to `tier`, one tier up at a time, if there is room or clean residents that are used later can be
-  // dropped for it. Never throws for want of room.
+  // Starts bringing a resident to `tier`, one tier up at a time, if there is room or clean residents that are used
+  // later can be dropped for it. Never throws for want of room.
   void prefetch(Resident* resident, Tier tier);
   // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later. Never throws.
   void write_behind(Resident* resident, Tier tier);
@@ -123,7 +130,8 @@ class Residency {
   void set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed = nullptr);
   bool is_refused() const;
   Needs needs() const;
-  // Stops and starts counting Needs::content: while a model is built its parameters lie in the constructor's tensors and in chunks.
+  // Stops and starts counting Needs::content: while a model is built its parameters lie in the constructor's tensors
+  // and in chunks.
   void count_content(bool count);
   // Throws OutOfMemory if `bytes` more, pinned at once, would not fit `tier` beside what is pinned and cannot move now.
   void require_room(Tier tier, std::uint64_t bytes, const char* what);

@@ -1,4 +1,5 @@
-// Anything the runtime moves: a chunk's payload, or the storage of an activation. A record, owned and changed by Residency alone.
+// Anything the runtime moves: a chunk's payload, or the storage of an activation. A record, owned and changed by
+// Residency alone.
 //
 // Threading: Residency's lock covers every member.
 #pragma once
@@ -23,8 +24,8 @@ class Tenant {
   Tenant(const Tenant&) = delete;
   Tenant& operator=(const Tenant&) = delete;
 
-  // Points at the payload's first byte, or nowhere (null: absent). Called under Residency's lock: must not call back, block,
-  // allocate through torch or destroy a tensor.
+  // Points at the payload's first byte, or nowhere (null: absent). Called under Residency's lock: must not call back,
+  // block, allocate through torch or destroy a tensor.
   virtual void follow(std::byte* payload) noexcept = 0;
 
  protected:
@@ -51,12 +52,12 @@ struct Move {
 
 struct Resident {
   std::uint64_t id = 0;
-  std::uint64_t bytes = 0;   // of the payload, rounded up to whole pages
-  std::uint32_t index = 0;   // in Residency's table
+  std::uint64_t bytes = 0;  // of the payload, rounded up to whole pages
+  std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
-  bool blank = false;        // no content worth moving: zeros when read
-  bool dying = false;        // goes when the last pin does
-  bool retired = false;      // a chunk whose engine is gone: goes with its last tenant
+  bool blank = false;    // no content worth moving: zeros when read
+  bool dying = false;    // goes when the last pin does
+  bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update
   TraceKey key;

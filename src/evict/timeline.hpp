@@ -1,10 +1,11 @@
 // What a pass did, moment by moment, and therefore when each resident will be used next.
 //
-// The first pass of a signature is recorded; later passes of the same signature are followed, operator by operator. A pass that leaves
-// its trace is not an error: from there on nothing is foretold (policies fall back to recency), and the pass is recorded anew.
-// Passes are always recorded while they run, so that a divergence costs no second warm-up.
+// The first pass of a signature is recorded; later passes of the same signature are followed, operator by operator. A
+// pass that leaves its trace is not an error: from there on nothing is foretold (policies fall back to recency), and
+// the pass is recorded anew. Passes are always recorded while they run, so that a divergence costs no second warm-up.
 //
-// Words: a moment is the index of a leaf operator within the pass; a pass is one forward and its backward; the update follows it.
+// Words: a moment is the index of a leaf operator within the pass; a pass is one forward and its backward; the update
+// follows it.
 //
 // Invariants
 //   * next_use(key) > now(), or kNever; equal traces and moments give equal answers.
@@ -25,8 +26,8 @@ namespace asterias::evict {
 using Moment = std::uint32_t;
 inline constexpr Moment kNever = UINT32_MAX;
 
-// Names a resident across passes: a chunk by its identity, an activation by the moment of its birth and its place among those born
-// at that moment.
+// Names a resident across passes: a chunk by its identity, an activation by the moment of its birth and its place among
+// those born at that moment.
 class TraceKey {
  public:
   TraceKey() = default;  // unnamed: born outside a pass
@@ -65,7 +66,8 @@ struct Trace {
 
 class Timeline {
  public:
-  // Starts a pass. `signature` identifies what should repeat (module, argument shapes, mode). An open pass is ended first.
+  // Starts a pass. `signature` identifies what should repeat (module, argument shapes, mode). An open pass is ended
+  // first.
   void begin_pass(std::uint64_t signature);
   // Ends the pass and keeps its trace if it is new. Without an open pass nothing happens.
   void end_pass();
@@ -91,12 +93,12 @@ class Timeline {
   Moment now() const { return now_; }
   // True when the present pass is the one foretold.
   bool is_foretold() const { return plan_ != nullptr && !diverged_; }
-  // Foretells the next use: in this pass, else in the update for a chunk, else in the next pass. `update_index` is the chunk's place
-  // in the update, negative for what is not updated. kNever when unknown.
+  // Foretells the next use: in this pass, else in the update for a chunk, else in the next pass. `update_index` is the
+  // chunk's place in the update, negative for what is not updated. kNever when unknown.
   Moment next_use(TraceKey key, std::int64_t update_index) const;
 
-  // Visits what the present pass will use after now(), soonest first, until `visit(moment, key)` returns false. Nothing where
-  // nothing is foretold.
+  // Visits what the present pass will use after now(), soonest first, until `visit(moment, key)` returns false. Nothing
+  // where nothing is foretold.
   template <class Visit>
   void visit_upcoming(const Visit& visit) const {
     if (!is_active() || !is_foretold()) return;

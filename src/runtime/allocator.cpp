@@ -1,9 +1,9 @@
 #include "runtime/allocator.hpp"
 
-#include <c10/core/CPUAllocator.h>
-
 #include <mutex>
 #include <unordered_map>
+
+#include <c10/core/CPUAllocator.h>
 
 #include "runtime/interception.hpp"
 #include "runtime/runtime.hpp"
@@ -12,8 +12,9 @@
 namespace asterias::runtime {
 namespace {
 
-// Living blocks by address. Data pointer and context must be equal for torch's raw interface, which oneDNN's scratch memory uses, and
-// pages must start where the data does for direct I/O: so neither the context nor a header can hold the block.
+// Living blocks by address. Data pointer and context must be equal for torch's raw interface, which oneDNN's scratch
+// memory uses, and pages must start where the data does for direct I/O: so neither the context nor a header can hold
+// the block.
 class BlockTable {
  public:
   void put(chunk::Block block) {
@@ -48,7 +49,8 @@ BlockTable& blocks() {
 
 c10::Allocator* plain_allocator = nullptr;  // torch's own, set once by install_allocator
 
-// Gives back a block of ours, or, through the raw interface, memory that torch's own allocator gave out before there was a runtime.
+// Gives back a block of ours, or, through the raw interface, memory that torch's own allocator gave out before there
+// was a runtime.
 void delete_block(void* data) {
   if (data && !blocks().take(data)) plain_allocator->raw_deleter()(data);
 }
@@ -68,7 +70,6 @@ class TierAllocator final : public c10::Allocator {
   c10::DeleterFnPtr raw_deleter() const override { return &delete_block; }
 
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
-
 };
 
 constexpr std::uint8_t kPriority = 255;  // above whatever torch's own start-up sets later

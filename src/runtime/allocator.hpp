@@ -1,8 +1,8 @@
 // The c10 allocator of the CPU device: every tensor's memory comes from a tier pool and is counted.
 //
-// While a runtime is alive, allocation makes room by evicting what no running operator names, inside the allocation: no operator is
-// ever retried, and a peak equals its limit. Threads inside an engine scope allocate on the compute tier; others (data loaders) on
-// the cpu tier. Without a runtime the allocator that was there before serves.
+// While a runtime is alive, allocation makes room by evicting what no running operator names, inside the allocation: no
+// operator is ever retried, and a peak equals its limit. Threads inside an engine scope allocate on the compute tier;
+// others (data loaders) on the cpu tier. Without a runtime the allocator that was there before serves.
 //
 // Threading: thread-safe.
 #pragma once

@@ -1,8 +1,8 @@
 // Everything a user may choose, with its default; read from JSON, set by hand, or overridden by "a.b=c".
 //
-// DeepSpeed's and PatrickStar's names are used where the meaning is the same. Reading is strict: an unknown key (the nearest known
-// one is named), a wrong type or an impossible value is a complaint, and all complaints come in one ConfigError.
-// Knows nothing of torch. docs/config.md lists every field; a test compares that page with this reader.
+// DeepSpeed's and PatrickStar's names are used where the meaning is the same. Reading is strict: an unknown key (the
+// nearest known one is named), a wrong type or an impossible value is a complaint, and all complaints come in one
+// ConfigError. Knows nothing of torch. docs/config.md lists every field; a test compares that page with this reader.
 //
 // Threading: a plain value. Units: in the names; sizes in bytes.
 #pragma once
@@ -41,8 +41,8 @@ struct TiersConfig {
 
 enum class OptimizerType : std::uint8_t { kAdam, kAdamW, kSgd };
 
-// Hyper-parameters as torch names them. Unset ones take torch's default for the type (Adam lr 1e-3, AdamW weight_decay 1e-2, ...);
-// in a param group, unset ones are inherited from optimizer.params.
+// Hyper-parameters as torch names them. Unset ones take torch's default for the type (Adam lr 1e-3, AdamW weight_decay
+// 1e-2, ...); in a param group, unset ones are inherited from optimizer.params.
 struct OptimizerParams {
   std::optional<double> lr;
   std::optional<std::vector<double>> betas;  // exactly two
@@ -53,7 +53,8 @@ struct OptimizerParams {
   std::optional<bool> nesterov;     // SGD
 };
 
-// Parameters whose names match one of `match` (glob: '*' any run, '?' one character) get these. The first group that matches wins.
+// Parameters whose names match one of `match` (glob: '*' any run, '?' one character) get these. The first group that
+// matches wins.
 struct ParamGroupConfig {
   std::vector<std::string> match;
   OptimizerParams params;
@@ -87,18 +88,21 @@ struct CpuConfig {
 struct DebugConfig {
   bool poison = false;        // fills freed and evicted memory with NaNs
   bool evict_always = false;  // evicts everything unpinned after every operator
-  bool audit = false;         // compares every read-only input before and after each operator; StateError names the one that changed
+  bool audit =
+      false;  // compares every read-only input before and after each operator; StateError names the one that changed
 };
 
 struct EngineConfig {
-  std::string device = "auto";  // auto, cpu, simulated (cuda:N is refused with what to do until the CUDA plugin is there)
+  std::string device =
+      "auto";  // auto, cpu, simulated (cuda:N is refused with what to do until the CUDA plugin is there)
   TiersConfig tiers;
   OptimizerConfig optimizer;
-  std::optional<double> gradient_clipping;        // global L2 norm; unset or 0: off
-  std::int64_t train_batch_size = 0;              // 0: unset. If all three are set: batch = micro * accumulation (one rank)
+  std::optional<double> gradient_clipping;  // global L2 norm; unset or 0: off
+  std::int64_t train_batch_size = 0;        // 0: unset. If all three are set: batch = micro * accumulation (one rank)
   std::int64_t train_micro_batch_size_per_gpu = 0;
   std::int64_t gradient_accumulation_steps = 0;
-  std::uint64_t default_chunk_elements = 64 * 1024 * 1024;  // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
+  std::uint64_t default_chunk_elements =
+      64 * 1024 * 1024;  // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
   bool release_after_init = true;
   bool use_cpu_embedding = false;
   PlacementConfig placement;

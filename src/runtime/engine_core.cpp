@@ -13,14 +13,18 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 std::uint64_t next_engine_id() {
   static std::atomic<std::uint64_t> id{0};
   return ++id;
 }
 
-std::uint64_t mix(std::uint64_t a, std::uint64_t b) { return (a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdULL; }
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  return (a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdULL;
+}
 
 runtime::StateLists state_lists(const EngineConfig& config) {
   if (config.optimizer.type != OptimizerType::kSgd) return {true, true};
@@ -81,10 +85,14 @@ void EngineCore::note_update_need() {
   runtime_->residency().note_future_need(Tier::kCpu, data_->update_working_set_bytes(), "the optimizer update");
 }
 
-// ---- passes -------------------------------------------------------------------------------------------------------------------------
+// ---- passes
+// -------------------------------------------------------------------------------------------------------------------------
 
 EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
-    : core_(core), records_(torch::GradMode::is_enabled()), exceptions_(std::uncaught_exceptions()), start_(Clock::now()) {
+    : core_(core),
+      records_(torch::GradMode::is_enabled()),
+      exceptions_(std::uncaught_exceptions()),
+      start_(Clock::now()) {
   core.runtime_->check_failure();
   const std::uint64_t call = mix(mix(signature, core.id_), core.module_->is_training());
   core.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
@@ -103,7 +111,8 @@ EngineCore::Forward::~Forward() {
   });
 }
 
-void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph, bool create_graph) {
+void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph,
+                          bool create_graph) {
   runtime_->check_failure();
   const auto start = Clock::now();
   try {
@@ -131,7 +140,8 @@ void EngineCore::end_pass() {
   runtime_->check_refusal();
 }
 
-// ---- steps --------------------------------------------------------------------------------------------------------------------------
+// ---- steps
+// --------------------------------------------------------------------------------------------------------------------------
 
 void EngineCore::finish_step(double grad_norm, double update_ms) {
   auto& residency = runtime_->residency();
@@ -173,7 +183,8 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
   next_.loss = std::nan("");
 }
 
-// ---- looking ------------------------------------------------------------------------------------------------------------------------
+// ---- looking
+// ------------------------------------------------------------------------------------------------------------------------
 
 torch::Tensor EngineCore::parameter(const std::string& name) {
   runtime_->check_failure();
@@ -189,7 +200,8 @@ torch::Tensor EngineCore::gradient(const std::string& name) {
   const auto* record = data_->find(name);
   if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
   if (!record->tensor.grad().defined())
-    throw StateError(StateError::Cause::kMisuse, "parameter '" + name + "' has no gradient: none was computed since zero_grad()");
+    throw StateError(StateError::Cause::kMisuse,
+                     "parameter '" + name + "' has no gradient: none was computed since zero_grad()");
   return data_->copy_out(record->tensor.grad());
 }
 
@@ -218,8 +230,10 @@ Plan EngineCore::plan() const {
     const bool is_memory = smallest.tier != Tier::kNvme;
     const int at = static_cast<int>(smallest.tier);
     plan.tiers.push_back({smallest.tier,
-                          is_memory ? residency.hierarchy().pool(smallest.tier).limit_bytes() : residency.hierarchy().swap().limit_bytes(),
-                          is_memory ? needs.working_set[at] : 0, is_memory ? needs.working_set_at[at] : "", smallest.bytes});
+                          is_memory ? residency.hierarchy().pool(smallest.tier).limit_bytes()
+                                    : residency.hierarchy().swap().limit_bytes(),
+                          is_memory ? needs.working_set[at] : 0, is_memory ? needs.working_set_at[at] : "",
+                          smallest.bytes});
   }
   residency.with_timeline([&](const evict::Timeline& timeline) {
     if (!timeline.plan()) return;

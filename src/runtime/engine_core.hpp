@@ -5,11 +5,11 @@
 // Threading: engine thread only: the thread that made it, until it dies there.
 #pragma once
 
-#include <torch/nn/module.h>
-
 #include <chrono>
 #include <memory>
 #include <string>
+
+#include <torch/nn/module.h>
 
 #include "runtime/config.hpp"
 #include "runtime/interception.hpp"
@@ -22,7 +22,8 @@ namespace asterias {
 
 class EngineCore {
  public:
-  // Makes the module under the interception, so that its parameters may be larger than the compute tier, and takes it over.
+  // Makes the module under the interception, so that its parameters may be larger than the compute tier, and takes it
+  // over.
   using MakeModule = std::function<std::shared_ptr<torch::nn::Module>()>;
   EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of);
   EngineCore(const EngineCore&) = delete;
@@ -44,8 +45,8 @@ class EngineCore {
   const StepStats& stats() const { return stats_; }
   Plan plan() const;
 
-  // One forward of the module (or of engine.run). In gradient mode it opens a pass or goes on with the open one; without, the timeline
-  // stands still. Ends the pass early when an exception leaves it.
+  // One forward of the module (or of engine.run). In gradient mode it opens a pass or goes on with the open one;
+  // without, the timeline stands still. Ends the pass early when an exception leaves it.
   class Forward {
    public:
     Forward(EngineCore& core, std::uint64_t signature);
@@ -81,8 +82,8 @@ class EngineCore {
   std::uint64_t recorded_before_ = 0;
 };
 
-// Hashes names, shapes, dtypes and bits of all parameters and buffers of a module, in the order of registration. A module outside any
-// engine and the same module trained by one have equal fingerprints exactly if all bits are equal.
+// Hashes names, shapes, dtypes and bits of all parameters and buffers of a module, in the order of registration. A
+// module outside any engine and the same module trained by one have equal fingerprints exactly if all bits are equal.
 std::uint64_t fingerprint(const torch::nn::Module& module);
 
 }  // namespace asterias

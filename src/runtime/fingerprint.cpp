@@ -1,7 +1,7 @@
+#include <memory>
+
 #include <torch/nn/module.h>
 #include <xxhash.h>
-
-#include <memory>
 
 #include "runtime/engine_core.hpp"
 #include "runtime/interception.hpp"

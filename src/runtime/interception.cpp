@@ -1,5 +1,8 @@
 #include "runtime/interception.hpp"
 
+#include <cstring>
+#include <string>
+
 #include <ATen/SparseCsrTensorImpl.h>
 #include <ATen/SparseTensorImpl.h>
 #include <ATen/core/boxing/KernelFunction.h>
@@ -7,9 +10,6 @@
 #include <ATen/core/stack.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/SmallVector.h>
-
-#include <cstring>
-#include <string>
 
 #include "base/error.hpp"
 #include "runtime/operator_info.hpp"
@@ -23,7 +23,8 @@ constexpr auto kKey = c10::DispatchKey::Fake;
 
 using Wants = c10::SmallVector<evict::Want, 8>;
 
-// ---- which storages an argument names -----------------------------------------------------------------------------------------------
+// ---- which storages an argument names
+// -----------------------------------------------------------------------------------------------
 
 bool is_compressed_sparse(c10::Layout layout) {
   return layout == at::kSparseCsr || layout == at::kSparseCsc || layout == at::kSparseBsr || layout == at::kSparseBsc;
@@ -63,11 +64,13 @@ std::uint64_t hash_call(const OperatorInfo& info, c10::ArrayRef<c10::IValue> arg
   std::uint64_t hash = info.hash;
   for (const auto& argument : arguments)
     if (argument.isTensor() && argument.toTensor().defined())
-      for (const auto size : argument.toTensor().sizes()) hash = (hash ^ static_cast<std::uint64_t>(size)) * 0x100000001b3ULL;
+      for (const auto size : argument.toTensor().sizes())
+        hash = (hash ^ static_cast<std::uint64_t>(size)) * 0x100000001b3ULL;
   return hash;
 }
 
-// ---- per-thread state ---------------------------------------------------------------------------------------------------------------
+// ---- per-thread state
+// ---------------------------------------------------------------------------------------------------------------
 
 class Frame;
 thread_local Frame* outermost_frame = nullptr;
@@ -87,7 +90,8 @@ struct LastOutputs {
 };
 thread_local LastOutputs last_outputs;
 
-// ---- one operator -------------------------------------------------------------------------------------------------------------------
+// ---- one operator
+// -------------------------------------------------------------------------------------------------------------------
 
 // Everything pinned for one outermost operator and those nested in it.
 class Frame {
@@ -145,7 +149,8 @@ class Frame {
     if (use == Use::kNone || use == Use::kView) return;
     const auto access = use == Use::kWrite ? evict::Access::kWrite : evict::Access::kRead;
     visit_storages(value, [&](c10::StorageImpl* storage) {
-      // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are pinned.
+      // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are
+      // pinned.
       auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage) : StorageSlot::of(storage);
       if (!slot) return;
       if (access == evict::Access::kWrite) slot->note_write();
@@ -165,7 +170,8 @@ class Frame {
     for (const auto& output : outputs)
       visit_storages(output, [&](c10::StorageImpl* storage) {
         auto* slot = StorageSlot::adopt(runtime_->shared_residency(), storage);
-        if (slot && storage->_mutable_data_ptr_no_checks().get()) wants.push_back({slot->resident(), evict::Access::kRead});
+        if (slot && storage->_mutable_data_ptr_no_checks().get())
+          wants.push_back({slot->resident(), evict::Access::kRead});
       });
     if (wants.empty()) return;
     residency().acquire(wants, runtime_->compute_tier());
@@ -186,7 +192,8 @@ class Frame {
       const auto* at = residency().address(audited.resident, runtime_->compute_tier());
       if (std::memcmp(at, audited.bytes.data(), audited.bytes.size()) == 0 || is_written(audited.resident)) continue;
       throw StateError(StateError::Cause::kBug, "operator " + info_.name + " wrote tensor argument " +
-                                                    std::to_string(audited.number) + ", which its schema calls read-only");
+                                                    std::to_string(audited.number) +
+                                                    ", which its schema calls read-only");
     }
   }
 

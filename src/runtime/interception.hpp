@@ -1,21 +1,23 @@
 // Sees every leaf operator: pins what it names before it runs, adopts what it made after.
 //
-// A boxed fallback at the unused dispatch key `Fake`, below autograd, so composite operators are met as their parts, in forward and
-// backward alike. The key is on in a thread while it holds a Scope; autograd carries it to its own workers. RecordFunction lost: it
-// swallows exceptions, so a failed fetch could not stop the operator.
+// A boxed fallback at the unused dispatch key `Fake`, below autograd, so composite operators are met as their parts, in
+// forward and backward alike. The key is on in a thread while it holds a Scope; autograd carries it to its own workers.
+// RecordFunction lost: it swallows exceptions, so a failed fetch could not stop the operator.
 //
 // Invariants
-//   * What an operator names is on the compute tier from before its kernel starts until the outermost operator of the thread ends.
-//   * The outputs of a thread's last operator stay until its next one: at::tensor({...}) and empty + accessor fill them by pointer.
+//   * What an operator names is on the compute tier from before its kernel starts until the outermost operator of the
+//   thread ends.
+//   * The outputs of a thread's last operator stay until its next one: at::tensor({...}) and empty + accessor fill them
+//   by pointer.
 //   * No lock is held while a kernel runs.
 //
 // Threading: per-thread state; the residency it calls is thread-safe.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <memory>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "evict/residency.hpp"
 
@@ -39,9 +41,8 @@ class Scope {
 // Lets go of the outputs that this thread's last operator left pinned.
 void release_last_outputs();
 
-// The right to see bytes: what `tensors` name stays on the compute tier, readable (and, as long as `access` allows, writable) by
-// pointer, while this lives.
-// Sparse tensors pin their parts. Threads without a scope may hold one.
+// The right to see bytes: what `tensors` name stays on the compute tier, readable (and, as long as `access` allows,
+// writable) by pointer, while this lives. Sparse tensors pin their parts. Threads without a scope may hold one.
 class Pin {
  public:
   Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors,

@@ -1,11 +1,11 @@
 #include "runtime/model_data.hpp"
 
+#include <algorithm>
+#include <cstring>
+
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/utils.h>
-
-#include <algorithm>
-#include <cstring>
 
 #include "base/byte_size.hpp"
 #include "hybrid_adam/norm.hpp"
@@ -17,7 +17,9 @@ namespace {
 
 using chunk::ListKind;
 
-std::uint64_t tensor_bytes(const at::Tensor& tensor) { return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size(); }
+std::uint64_t tensor_bytes(const at::Tensor& tensor) {
+  return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
+}
 
 // The update is elementwise over the tensor's own range of its storage, whatever the order of its dimensions.
 bool is_dense(const at::Tensor& tensor) { return tensor.is_non_overlapping_and_dense() || tensor.numel() == 0; }
@@ -30,7 +32,8 @@ bool belongs_to_an_engine(const at::Tensor& parameter) {
 
 }  // namespace
 
-// Hands a parameter's gradient over once it is final for this backward (case "1.1 steal" or "2.3 in place" of AccumulateGrad).
+// Hands a parameter's gradient over once it is final for this backward (case "1.1 steal" or "2.3 in place" of
+// AccumulateGrad).
 class ModelData::GradientRoute final : public torch::autograd::PostAccumulateGradHook {
  public:
   GradientRoute(ModelData& data, std::size_t parameter) : data_(data), parameter_(parameter) {}
@@ -76,14 +79,17 @@ void ModelData::collect_parameters() {
     if (!parameter.defined()) continue;
     const bool trainable = parameter.requires_grad();
     if (!parameter.device().is_cpu() || !parameter.has_storage())
-      complaints.push_back("parameter '" + item.key() + "' is no CPU tensor with a storage of its own; build the model on the CPU");
+      complaints.push_back("parameter '" + item.key() +
+                           "' is no CPU tensor with a storage of its own; build the model on the CPU");
     else if (belongs_to_an_engine(parameter))
       complaints.push_back("parameter '" + item.key() + "' belongs to another engine already");
     else if (trainable && parameter.scalar_type() != at::kFloat)
-      complaints.push_back("parameter '" + item.key() + "' is " + c10::toString(parameter.scalar_type()) +
-                           "; this version trains float32 parameters (set requires_grad to false, or build the model in float32)");
+      complaints.push_back(
+          "parameter '" + item.key() + "' is " + c10::toString(parameter.scalar_type()) +
+          "; this version trains float32 parameters (set requires_grad to false, or build the model in float32)");
     else if (trainable && !is_dense(parameter))
-      complaints.push_back("parameter '" + item.key() + "' is a view with gaps or overlaps; register the whole tensor instead");
+      complaints.push_back("parameter '" + item.key() +
+                           "' is a view with gaps or overlaps; register the whole tensor instead");
     else
       collect_parameter(item.key(), parameter);
   }
@@ -130,7 +136,8 @@ void ModelData::make_chunks() {
     auto& record = parameters_[i];
     const auto& place = layout_.places[storage_of_[i]];
     record.chunk = place.chunk;
-    record.offset_bytes = place.offset_bytes + static_cast<std::uint64_t>(record.tensor.storage_offset()) * record.tensor.element_size();
+    record.offset_bytes =
+        place.offset_bytes + static_cast<std::uint64_t>(record.tensor.storage_offset()) * record.tensor.element_size();
   }
 }
 
@@ -166,16 +173,19 @@ void ModelData::route_gradients() {
 void ModelData::take_gradient(ParameterRecord& record) {
   const at::Tensor& gradient = record.tensor.grad();
   // With create_graph the gradient belongs to a graph: it stays an ordinary tensor. So does a sparse one.
-  if (!gradient.defined() || at::GradMode::is_enabled() || gradient.grad_fn() || gradient.layout() != at::kStrided) return;
+  if (!gradient.defined() || at::GradMode::is_enabled() || gradient.grad_fn() || gradient.layout() != at::kStrided)
+    return;
   if (gradient.scalar_type() != record.tensor.scalar_type() || gradient.strides() != record.tensor.strides()) return;
   if (!record.grad_slot) {
     const at::NoGradGuard no_grad;
-    auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), chunks_[record.chunk].grad, record.offset_bytes, record.tensor,
-                                           "gradient of '" + record.name + "'", &record.grad_slot);
+    auto routed =
+        StorageSlot::make_tensor(runtime_->shared_residency(), chunks_[record.chunk].grad, record.offset_bytes,
+                                 record.tensor, "gradient of '" + record.name + "'", &record.grad_slot);
     routed.copy_(gradient);
     record.tensor.mutable_grad() = std::move(routed);
   }
-  // Else it was accumulated in place, or somebody still holds the previous gradient: then the new one stays an ordinary tensor.
+  // Else it was accumulated in place, or somebody still holds the previous gradient: then the new one stays an ordinary
+  // tensor.
   record.grad_sum_writes = ParameterRecord::kNotSummed;
   if (sum_gradients_) grad_square_sum(record);
 }
@@ -188,7 +198,8 @@ double ModelData::grad_square_sum(ParameterRecord& record) const {
   const at::NoGradGuard no_grad;
   const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
   const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
-  record.grad_square_sum = hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
+  record.grad_square_sum =
+      hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
   record.grad_sum_writes = is_routed ? slot->num_writes() : ParameterRecord::kNotSummed;
   return record.grad_square_sum;
 }
@@ -229,8 +240,10 @@ ParameterRecord* ModelData::find(const at::Tensor& tensor) {
 }
 
 at::Tensor ModelData::copy_out(const at::Tensor& tensor, at::OptionalIntArrayRef strides) const {
-  // Not a tensor of our allocator on purpose: it would be adopted, and could be absent when its owner reads it by pointer.
-  auto block = std::make_shared<chunk::Block>(runtime_->residency().allocate(std::max<std::uint64_t>(tensor_bytes(tensor), 1), Tier::kCpu));
+  // Not a tensor of our allocator on purpose: it would be adopted, and could be absent when its owner reads it by
+  // pointer.
+  auto block = std::make_shared<chunk::Block>(
+      runtime_->residency().allocate(std::max<std::uint64_t>(tensor_bytes(tensor), 1), Tier::kCpu));
   bury();
   const auto free = [block](void*) {};
   const auto options = at::TensorOptions().dtype(tensor.dtype());

@@ -1,23 +1,27 @@
 // The chunks of one module: its parameters, their gradients and optimizer state, and which tensor lies where.
 //
-// Moves every parameter's storage into param chunks, routes each final gradient into its mirror slot, and lets the optimizer walk
-// chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or of passes (runtime/engine_core.hpp).
+// Moves every parameter's storage into param chunks, routes each final gradient into its mirror slot, and lets the
+// optimizer walk chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or
+// of passes (runtime/engine_core.hpp).
 //
 // Invariants
-//   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their place.
+//   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their
+//   place.
 //   * Only trainable fp32 parameters have grad and state chunks; those have no memory before their first use.
-//   * While a gradient lies in its slot, .grad is an ordinary tensor over it: accumulation, clipping by hand and reading are torch's own.
+//   * While a gradient lies in its slot, .grad is an ordinary tensor over it: accumulation, clipping by hand and
+//   reading are torch's own.
 //
-// Threading: construction and destruction on the engine's thread; gradient hooks on whatever thread autograd uses for that parameter.
+// Threading: construction and destruction on the engine's thread; gradient hooks on whatever thread autograd uses for
+// that parameter.
 #pragma once
-
-#include <torch/nn/module.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include <torch/nn/module.h>
 
 #include "chunk/layout.hpp"
 #include "evict/residency.hpp"
@@ -58,10 +62,11 @@ struct StateLists {
 
 class ModelData {
  public:
-  // Lays out and takes over the parameters of `module`. `chunk_limit_bytes` bounds the chunk size. With `sum_gradients`, the sum of
-  // squares of each gradient is taken as soon as it is final. Throws ConfigError for parameters it cannot train.
-  ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module, std::uint64_t chunk_limit_bytes,
-            StateLists lists, bool sum_gradients);
+  // Lays out and takes over the parameters of `module`. `chunk_limit_bytes` bounds the chunk size. With
+  // `sum_gradients`, the sum of squares of each gradient is taken as soon as it is final. Throws ConfigError for
+  // parameters it cannot train.
+  ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module,
+            std::uint64_t chunk_limit_bytes, StateLists lists, bool sum_gradients);
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
   ~ModelData();
@@ -80,11 +85,12 @@ class ModelData {
   ParameterRecord* find(const std::string& name);
   ParameterRecord* find(const at::Tensor& tensor);
 
-  // Copies any tensor, resident or not, to a plain CPU tensor that is counted on the cpu tier; contiguous, or with `strides` (dense).
+  // Copies any tensor, resident or not, to a plain CPU tensor that is counted on the cpu tier; contiguous, or with
+  // `strides` (dense).
   at::Tensor copy_out(const at::Tensor& tensor, at::OptionalIntArrayRef strides = std::nullopt) const;
 
-  // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been touched since.
-  // REQUIRES: a strided fp32 gradient.
+  // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been
+  // touched since. REQUIRES: a strided fp32 gradient.
   double grad_square_sum(ParameterRecord& record) const;
 
  private:

@@ -1,18 +1,19 @@
 #include "runtime/operator_info.hpp"
 
-#include <ATen/core/function_schema.h>
-
 #include <functional>
 #include <unordered_map>
 #include <unordered_set>
+
+#include <ATen/core/function_schema.h>
 
 namespace asterias::runtime {
 namespace {
 
 using ArgumentList = std::vector<std::size_t>;
 
-// Operators of libtorch 2.11 that write arguments their schema calls read-only. Found by comparing all inputs before and after every
-// operator of the test suite (debug.audit); the cudnn, miopen and gather_stats rows by reading the schemas.
+// Operators of libtorch 2.11 that write arguments their schema calls read-only. Found by comparing all inputs before
+// and after every operator of the test suite (debug.audit); the cudnn, miopen and gather_stats rows by reading the
+// schemas.
 const std::unordered_map<std::string, ArgumentList>& undeclared_writes() {
   static const std::unordered_map<std::string, ArgumentList> kTable = {
       {"aten::native_batch_norm", {3, 4}},
@@ -31,8 +32,8 @@ const std::unordered_map<std::string, ArgumentList>& undeclared_writes() {
 // In-place by name, but they change sizes and strides only.
 const std::unordered_set<std::string>& metadata_operators() {
   static const std::unordered_set<std::string> kTable = {
-      "aten::detach_",     "aten::t_",          "aten::transpose_", "aten::squeeze_",
-      "aten::unsqueeze_",  "aten::as_strided_", "aten::swapaxes_",  "aten::swapdims_",
+      "aten::detach_",    "aten::t_",          "aten::transpose_", "aten::squeeze_",
+      "aten::unsqueeze_", "aten::as_strided_", "aten::swapaxes_",  "aten::swapdims_",
   };
   return kTable;
 }

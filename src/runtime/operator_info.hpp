@@ -3,16 +3,16 @@
 // Threading: thread-safe (each thread has its own table). Look-up is one hash.
 #pragma once
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <ATen/core/dispatch/Dispatcher.h>
+
 namespace asterias::runtime {
 
 enum class Use : std::uint8_t {
-  kNone,   // not a tensor
+  kNone,  // not a tensor
   kRead,
   kWrite,  // may read, too
   kView,   // only metadata is taken or changed: no bytes are touched
@@ -21,14 +21,14 @@ enum class Use : std::uint8_t {
 struct OperatorInfo {
   bool is_transparent;  // only calls other operators, which are met on their own
   bool touches_tensors;
-  std::uint64_t hash;   // of the name with overload
+  std::uint64_t hash;  // of the name with overload
   std::string name;
   const char* label;      // the name, in storage that outlives threads
   std::vector<Use> uses;  // by argument
 };
 
-// Reads the schema once per operator and thread. Operators outside torch's own namespaces count as writing every tensor argument:
-// an undeclared write that is missed would be a silent wrong result; a needless one is only a copy.
+// Reads the schema once per operator and thread. Operators outside torch's own namespaces count as writing every tensor
+// argument: an undeclared write that is missed would be a silent wrong result; a needless one is only a copy.
 const OperatorInfo& operator_info(const c10::OperatorHandle& op);
 
 }  // namespace asterias::runtime

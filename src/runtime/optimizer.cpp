@@ -1,12 +1,12 @@
 #include "runtime/optimizer.hpp"
 
-#include <torch/optim/adam.h>
-#include <torch/optim/adamw.h>
-#include <torch/optim/sgd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
@@ -61,8 +61,7 @@ std::unique_ptr<torch::optim::OptimizerOptions> make_options(OptimizerType type,
       return boxed(adam_options(own, adam_options(common, torch::optim::AdamOptions(kDefaultLr))));
     case OptimizerType::kAdamW:
       return boxed(adam_options(own, adam_options(common, torch::optim::AdamWOptions(kDefaultLr))));
-    case OptimizerType::kSgd:
-      return boxed(sgd_options(own, sgd_options(common, torch::optim::SGDOptions(kDefaultLr))));
+    case OptimizerType::kSgd: return boxed(sgd_options(own, sgd_options(common, torch::optim::SGDOptions(kDefaultLr))));
   }
   return nullptr;
 }
@@ -114,13 +113,16 @@ int group_by_pattern(const OptimizerConfig& config, const std::string& name) {
 void refuse_unusable_gradient(const runtime::ParameterRecord& record) {
   const torch::Tensor& gradient = record.tensor.grad();
   const auto refuse = [&](const std::string& why) { throw StateError(StateError::Cause::kMisuse, why); };
-  if (!record.trainable) refuse("parameter '" + record.name + "' was frozen when the engine was made and cannot be trained now");
-  if (gradient.layout() != torch::kStrided) refuse("the gradient of '" + record.name + "' is sparse; build the module with sparse(false)");
+  if (!record.trainable)
+    refuse("parameter '" + record.name + "' was frozen when the engine was made and cannot be trained now");
+  if (gradient.layout() != torch::kStrided)
+    refuse("the gradient of '" + record.name + "' is sparse; build the module with sparse(false)");
   if (gradient.scalar_type() != torch::kFloat || gradient.sizes() != record.tensor.sizes())
     refuse("the gradient of '" + record.name + "' is no float32 tensor of the parameter's shape");
 }
 
-// The default group first, then config.optimizer.param_groups in order; empty ones are kept, so that indices mean the same.
+// The default group first, then config.optimizer.param_groups in order; empty ones are kept, so that indices mean the
+// same.
 std::vector<torch::optim::OptimizerParamGroup> make_groups(const OptimizerConfig& config, runtime::ModelData& data,
                                                            const GroupOf& group_of) {
   std::vector<std::vector<torch::Tensor>> members(config.param_groups.size() + 1);
@@ -159,12 +161,14 @@ struct Optimizer::Segment {
 
   bool continues(const Segment& next) const {
     const bool adjacent = round_up(offset + count, chunk::kTensorAlignment / sizeof(float)) == next.offset;
-    return adjacent && group == next.group && num_steps == next.num_steps && !stray_gradient.defined() && !next.stray_gradient.defined();
+    return adjacent && group == next.group && num_steps == next.num_steps && !stray_gradient.defined() &&
+           !next.stray_gradient.defined();
   }
 };
 
 Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of)
-    : torch::optim::Optimizer(make_groups(config.optimizer, data, group_of), make_options(config.optimizer.type, config.optimizer.params, {})),
+    : torch::optim::Optimizer(make_groups(config.optimizer, data, group_of),
+                              make_options(config.optimizer.type, config.optimizer.params, {})),
       core_(core),
       data_(data),
       algorithm_(algorithm_of(config.optimizer.type)),
@@ -189,7 +193,8 @@ torch::Tensor Optimizer::step(LossClosure closure) {
     runtime::release_last_outputs();
     update();
   }
-  core_.finish_step(grad_norm_, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  core_.finish_step(grad_norm_,
+                    std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   return loss;
 }
 
@@ -207,7 +212,8 @@ void Optimizer::update() {
   runtime::bury();
 }
 
-// Returns what gradients are multiplied by: torch's clip_grad_norm_ with the norm summed in double, tensors in the order of names.
+// Returns what gradients are multiplied by: torch's clip_grad_norm_ with the norm summed in double, tensors in the
+// order of names.
 double Optimizer::clip_factor() {
   grad_norm_ = std::nan("");
   if (clip_norm_ <= 0) return 1;
@@ -230,7 +236,8 @@ void Optimizer::plan_update(double grad_scale) {
     const Group group{index, read_options(param_groups_[index].options())};
     for (const auto& parameter : param_groups_[index].params()) {
       auto* record = data_.find(parameter);
-      if (!record) throw StateError(StateError::Cause::kMisuse, "the optimizer was given a parameter that is not the engine's");
+      if (!record)
+        throw StateError(StateError::Cause::kMisuse, "the optimizer was given a parameter that is not the engine's");
       if (record->tensor.grad().defined()) plan_parameter(*record, group, grad_scale);
     }
   }
@@ -251,13 +258,15 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   const torch::Tensor& gradient = record.tensor.grad();
   if (record.tensor.numel() == 0) return;
   if (algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg)
-    throw StateError(StateError::Cause::kMisuse, "momentum was 0 in every param group when the engine was made, so there is no room for it now");
+    throw StateError(StateError::Cause::kMisuse,
+                     "momentum was 0 in every param group when the engine was made, so there is no room for it now");
   Segment segment;
   segment.offset = record.offset_bytes / sizeof(float);
   segment.count = static_cast<std::uint64_t>(record.tensor.numel());
   segment.group = group.index;
   segment.num_steps = record.num_steps + 1;
-  segment.constants = hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
+  segment.constants =
+      hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
   if (!record.grad_slot || runtime::StorageSlot::of(gradient) != record.grad_slot) {
     segment.stray_gradient = data_.copy_out(gradient, record.tensor.strides());
   }
@@ -281,8 +290,8 @@ void Optimizer::update_chunk(std::size_t chunk) {
   const auto floats = [&](evict::Resident* list) {
     return list ? reinterpret_cast<float*>(residency.address(list, Tier::kCpu)) : nullptr;
   };
-  const hybrid_adam::UpdateArrays whole{floats(lists.param), floats(lists.grad), floats(lists.exp_avg), floats(lists.exp_avg_sq),
-                                        lists.bytes / sizeof(float)};
+  const hybrid_adam::UpdateArrays whole{floats(lists.param), floats(lists.grad), floats(lists.exp_avg),
+                                        floats(lists.exp_avg_sq), lists.bytes / sizeof(float)};
   for (auto& segment : segments) {
     auto part = whole.part(segment.offset, segment.count);
     if (segment.stray_gradient.defined()) part.grad = segment.stray_gradient.const_data_ptr<float>();

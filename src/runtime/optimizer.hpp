@@ -1,20 +1,20 @@
 // A torch optimizer whose state lives in chunks and whose step walks them.
 //
-// Options are torch's own (AdamOptions, AdamWOptions, SGDOptions), so LR schedulers and code that edits param_groups() work as usual:
-// everything is read anew at each step. "Adam" has L2 decay added to the gradient, "AdamW" the decoupled one, as in torch.
-// The formula is hybrid_adam/'s, equal bits wherever a chunk is updated.
+// Options are torch's own (AdamOptions, AdamWOptions, SGDOptions), so LR schedulers and code that edits param_groups()
+// work as usual: everything is read anew at each step. "Adam" has L2 decay added to the gradient, "AdamW" the decoupled
+// one, as in torch. The formula is hybrid_adam/'s, equal bits wherever a chunk is updated.
 //
 // Not supported, and refused clearly: amsgrad, sparse gradients, save/load through torch archives.
 //
 // Threading: engine thread only.
 #pragma once
 
-#include <torch/optim/optimizer.h>
-
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <torch/optim/optimizer.h>
 
 #include "base/thread_pool.hpp"
 #include "hybrid_adam/update_kernel.hpp"
@@ -32,8 +32,9 @@ class Optimizer final : public torch::optim::Optimizer {
  public:
   ~Optimizer() override;
 
-  // Updates every parameter that has a gradient, clipped to config.gradient_clipping if set; returns the closure's value, if one is given.
-  // Throws before any weight changes when the gradients cannot be used, and BudgetError if the warm-up did not fit.
+  // Updates every parameter that has a gradient, clipped to config.gradient_clipping if set; returns the closure's
+  // value, if one is given. Throws before any weight changes when the gradients cannot be used, and BudgetError if the
+  // warm-up did not fit.
   torch::Tensor step(LossClosure closure = nullptr) override;
 
   // Optimizer state is not in torch's archive format; throws StateError.
@@ -60,7 +61,7 @@ class Optimizer final : public torch::optim::Optimizer {
   const double clip_norm_;
   const int prefetch_;
   ThreadPool pool_;
-  std::vector<std::vector<Segment>> segments_;  // by chunk, of the present step
+  std::vector<std::vector<Segment>> segments_;      // by chunk, of the present step
   std::vector<runtime::ParameterRecord*> stepped_;  // parameters with a gradient, in the present step
   double grad_norm_ = 0;
 };

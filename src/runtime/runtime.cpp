@@ -1,10 +1,10 @@
 #include "runtime/runtime.hpp"
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <malloc.h>
 #include <sys/statvfs.h>
-
-#include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "base/byte_size.hpp"
@@ -24,8 +24,8 @@ std::atomic<std::shared_ptr<Runtime>> current_runtime;
 
 // What the libraries' memory may grow by between two measurements.
 constexpr std::uint64_t kLibrarySlackBytes = 24 * kMiB;
-// What it may grow by after the first pass (a budget must leave that), and what it may differ by from one run to the next (a budget
-// that a refusal names leaves that, too, so that it is not refused in its turn).
+// What it may grow by after the first pass (a budget must leave that), and what it may differ by from one run to the
+// next (a budget that a refusal names leaves that, too, so that it is not refused in its turn).
 constexpr std::uint64_t kLibraryGrowthBytes = 8 * kMiB;
 constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
@@ -46,7 +46,8 @@ std::uint64_t resolve_memory_limit(const ByteLimit& limit) {
 std::uint64_t clip_to_machine(std::uint64_t limit) {
   const std::uint64_t machine = memory_limit_bytes();
   if (limit == chunk::TierPool::kUnlimited || limit <= machine) return limit;
-  log::warning("tiers.cpu.limit " + format_bytes(limit) + " is more than this process may have; clipped to " + format_bytes(machine));
+  log::warning("tiers.cpu.limit " + format_bytes(limit) + " is more than this process may have; clipped to " +
+               format_bytes(machine));
   return machine;
 }
 
@@ -80,7 +81,8 @@ chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
   if (config.device != "simulated") return {nullptr, std::move(cpu), open_swap(config)};
   auto gpu = chunk::TierPool::create(Tier::kGpu, resolve_memory_limit(config.tiers.gpu.limit));
   const auto& link = config.tiers.gpu.link;
-  return {std::move(gpu), std::move(cpu), open_swap(config), std::make_unique<device::CopyStream>(link.h2d_bytes_per_second),
+  return {std::move(gpu), std::move(cpu), open_swap(config),
+          std::make_unique<device::CopyStream>(link.h2d_bytes_per_second),
           std::make_unique<device::CopyStream>(link.d2h_bytes_per_second)};
 }
 
@@ -94,6 +96,33 @@ void bound_malloc() {
   ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
   ::mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 }
+
+// What each tier's limit leaves to residents and tensors.
+class Rooms {
+ public:
+  Rooms(const chunk::Hierarchy& hierarchy, std::uint64_t foreign_bytes) {
+    const std::uint64_t cpu = hierarchy.pool(Tier::kCpu).limit_bytes();
+    bytes_[static_cast<int>(Tier::kCpu)] = cpu > foreign_bytes ? cpu - foreign_bytes : 0;
+    if (hierarchy.has(Tier::kGpu)) bytes_[static_cast<int>(Tier::kGpu)] = hierarchy.pool(Tier::kGpu).limit_bytes();
+    if (hierarchy.has(Tier::kNvme)) bytes_[static_cast<int>(Tier::kNvme)] = hierarchy.swap().limit_bytes();
+  }
+
+  std::uint64_t of(Tier tier) const { return bytes_[static_cast<int>(tier)]; }
+
+  // Returns what is left of `total` when the tiers other than `tier` are full, the cpu tier with `drift` bytes more for
+  // libraries.
+  std::uint64_t rest_after_others(std::uint64_t total, Tier tier, bool with_gpu, std::uint64_t drift) const {
+    for (const Tier other : {Tier::kGpu, Tier::kCpu, Tier::kNvme}) {
+      if (other == tier || (other == Tier::kGpu && !with_gpu)) continue;
+      const std::uint64_t lost = other == Tier::kCpu ? std::min(of(other), drift) : 0;
+      total -= std::min(total, of(other) - lost);
+    }
+    return total;
+  }
+
+ private:
+  std::array<std::uint64_t, kNumTiers> bytes_{};
+};
 
 // Everything of the configuration that all engines of a process share.
 std::string tiers_key(EngineConfig config) {
@@ -121,7 +150,9 @@ std::shared_ptr<Runtime> Runtime::attach(const EngineConfig& config) {
     runtime = std::shared_ptr<Runtime>(new Runtime(config));
     current_runtime.store(runtime, std::memory_order_release);
   } else if (runtime->tiers_key_ != tiers_key(config)) {
-    throw ConfigError("device, tiers, placement, prefetch, io and debug must be the same for all engines of a process: they share one set of tiers");
+    throw ConfigError(
+        "device, tiers, placement, prefetch, io and debug must be the same for all engines of a process: they share "
+        "one set of tiers");
   }
   ++num_engines;
   return runtime;
@@ -136,7 +167,8 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
 }
 
 Runtime::Runtime(const EngineConfig& config)
-    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction), config.prefetch)),
+    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction),
+                                                    config.prefetch)),
       compute_tier_(residency_->hierarchy().compute_tier()),
       debug_(config.debug),
       tiers_key_(tiers_key(config)) {
@@ -181,31 +213,28 @@ void Runtime::refuse(const char* why, bool is_exact) const {
 std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
   const auto& hierarchy = residency_->hierarchy();
   const evict::Needs needs = residency_->needs();
-  const auto& cpu = hierarchy.pool(Tier::kCpu);
-  const bool has_gpu = hierarchy.has(Tier::kGpu);
-  const std::uint64_t swap = hierarchy.has(Tier::kNvme) ? hierarchy.swap().limit_bytes() : 0;
-  const std::uint64_t foreign = cpu.foreign_bytes() + kLibraryGrowthBytes;
-  const std::uint64_t room[] = {has_gpu ? hierarchy.pool(Tier::kGpu).limit_bytes() : 0,
-                                cpu.limit_bytes() > foreign ? cpu.limit_bytes() - foreign : 0, swap};
+  const std::uint64_t foreign = hierarchy.pool(Tier::kCpu).foreign_bytes() + kLibraryGrowthBytes;
+  const Rooms rooms(hierarchy, foreign);
   // What moves needs room at both ends for a moment, once per boundary between tiers.
   const std::uint64_t transit = needs.largest_resident * (hierarchy.levels().size() - 1);
-  const std::uint64_t total = needs.content + transit;
-  // What the other tiers leave over, when the libraries take `drift` more from the cpu tier.
-  const auto rest_after = [&](Tier tier, std::uint64_t drift) {
-    std::uint64_t rest = total;
-    for (int other = 0; other < kNumTiers; ++other) {
-      const std::uint64_t lost = other == static_cast<int>(Tier::kCpu) ? std::min(room[other], drift) : 0;
-      if (other != static_cast<int>(tier)) rest -= std::min(rest, room[other] - lost);
-    }
-    return rest;
+  const bool has_gpu = hierarchy.has(Tier::kGpu);
+  const std::uint64_t below_gpu = has_gpu ? needs.updated_content + transit : 0;
+  // The most of: what the operators pin, what the other tiers leave over, and for a lower tier what it alone can hold.
+  const auto need_of = [&](Tier tier, std::uint64_t drift) {
+    std::uint64_t need = rooms.rest_after_others(needs.content + transit, tier, /*with_gpu=*/true, drift);
+    if (tier != Tier::kGpu) need = std::max(need, rooms.rest_after_others(below_gpu, tier, /*with_gpu=*/false, drift));
+    return tier == Tier::kNvme ? need : std::max(need, needs.working_set[static_cast<int>(tier)]);
   };
+  const bool lower_tiers_suffice =
+      below_gpu <= rooms.of(Tier::kCpu) + std::min(rooms.of(Tier::kNvme), UINT64_MAX - rooms.of(Tier::kCpu));
   std::vector<TierBudget> budgets;
   for (const Tier tier : hierarchy.levels()) {
-    const std::uint64_t working_set = tier == Tier::kNvme ? 0 : needs.working_set[static_cast<int>(tier)];
-    const bool lacks = std::max(rest_after(tier, 0), working_set) > room[static_cast<int>(tier)];
-    std::uint64_t need = std::max(rest_after(tier, kLibraryDriftBytes), working_set);
-    if (tier == Tier::kCpu) need += foreign + kLibraryDriftBytes;
-    if (lacks || !only_lacking) budgets.push_back({tier, round_up(need, kMiB)});
+    bool lacks = need_of(tier, 0) > rooms.of(tier);
+    if (tier == Tier::kGpu && !lower_tiers_suffice)
+      lacks = needs.working_set[0] > rooms.of(tier);  // more of it alone would not help
+    const std::uint64_t libraries = tier == Tier::kCpu ? foreign + kLibraryDriftBytes : 0;
+    if (lacks || !only_lacking)
+      budgets.push_back({tier, round_up(need_of(tier, kLibraryDriftBytes) + libraries, kMiB)});
   }
   return budgets;
 }

@@ -1,7 +1,8 @@
 // What all engines of a process share: the tiers, the residency, the allocator and the interception.
 //
-// The first engine makes it from its configuration; later ones join and must ask for the same tiers; it ends with the last engine,
-// when tensors that live on get plain memory back as far as it fits. Budgets are judged here: what is too small, and what would do.
+// The first engine makes it from its configuration; later ones join and must ask for the same tiers; it ends with the
+// last engine, when tensors that live on get plain memory back as far as it fits. Budgets are judged here: what is too
+// small, and what would do.
 //
 // Threading: attach and detach on engine threads; everything else is thread-safe.
 #pragma once
@@ -34,15 +35,16 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   // Throws the first cause when a transfer has failed for good; everything after it would be wrong.
   void check_failure() const;
 
-  // Throws BudgetError if the measuring pass had to exceed a limit, or if what it measured will not fit once optimizer state exists.
-  // After the first update nothing is judged any more.
+  // Throws BudgetError if the measuring pass had to exceed a limit, or if what it measured will not fit once optimizer
+  // state exists. After the first update nothing is judged any more.
   void check_refusal() const;
   bool is_measuring() const { return is_measuring_; }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();
   [[noreturn]] void refuse(const char* why, bool is_exact) const;
 
-  // The smallest budgets that would do, each with the others as given; only those that exceed what is given if `only_lacking`.
+  // The smallest budgets that would do, each with the others as given; only those that exceed what is given if
+  // `only_lacking`.
   std::vector<TierBudget> smallest_budgets(bool only_lacking) const;
 
  private:

@@ -1,12 +1,12 @@
 #include "runtime/storage_slot.hpp"
 
-#include <ATen/ops/empty.h>
-#include <c10/core/TensorImpl.h>
-
 #include <atomic>
 #include <cstring>
 #include <mutex>
 #include <vector>
+
+#include <ATen/ops/empty.h>
+#include <c10/core/TensorImpl.h>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -46,7 +46,8 @@ c10::weak_intrusive_ptr<c10::StorageImpl> weak(c10::StorageImpl* storage) {
 
 constexpr std::uint64_t kMinAdoptedBytes = device::kPageBytes;
 
-// Where what outlives the last engine goes: without an accelerator, torch's own memory is DRAM, whatever tier was computed on.
+// Where what outlives the last engine goes: without an accelerator, torch's own memory is DRAM, whatever tier was
+// computed on.
 constexpr Tier kSurvivorTier = Tier::kCpu;
 
 }  // namespace
@@ -62,8 +63,8 @@ void bury() {
   }
 }
 
-StorageSlot::StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
-                         std::string name)
+StorageSlot::StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage,
+                         std::uint64_t offset_bytes, std::string name)
     : residency_(std::move(residency)), offset_bytes_(offset_bytes), storage_(weak(storage)), name_(std::move(name)) {}
 
 StorageSlot* StorageSlot::of(c10::StorageImpl* storage) {
@@ -88,12 +89,13 @@ StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residen
   return slot;
 }
 
-void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage, evict::Resident* chunk,
-                         std::uint64_t offset_bytes, std::string name) {
+void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
+                         evict::Resident* chunk, std::uint64_t offset_bytes, std::string name) {
   auto* slot = new StorageSlot(residency, storage, offset_bytes, std::move(name));
   slot->resident_ = chunk;
   {
-    // The old memory dies with its DataPtr (an old slot tells Residency). The storage stays readable until follow() points it.
+    // The old memory dies with its DataPtr (an old slot tells Residency). The storage stays readable until follow()
+    // points it.
     at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());
     slot->point(storage, nullptr);
   }
@@ -104,8 +106,9 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
                                     std::uint64_t offset_bytes, const at::Tensor& like, std::string name,
                                     StorageSlot** place) {
   const auto bytes = static_cast<std::size_t>(like.numel()) * like.element_size();
-  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
-                                                       at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
+  auto storage =
+      c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                            at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
   settle(residency, storage.get(), chunk, offset_bytes, std::move(name));
   if (place) {
     *place = of(storage.get());
@@ -123,7 +126,8 @@ void StorageSlot::point(c10::StorageImpl* storage, std::byte* data) {
   storage->set_data_ptr_noswap(at::DataPtr(data, this, &StorageSlot::on_storage_death, storage->device()));
   if (!data)
     storage->release_data_and_set_meta_custom_data_ptr_error_msg_(
-        name_ + " is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)");
+        name_ +
+        " is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)");
 }
 
 void StorageSlot::follow(std::byte* payload) noexcept {
@@ -204,7 +208,8 @@ void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& res
       ++num_left;
     }
   if (num_left > 0)
-    log::warning(std::to_string(num_left) + " tensors or chunks outlive the last engine and have no room in tiers.cpu.limit; they cannot be read");
+    log::warning(std::to_string(num_left) +
+                 " tensors or chunks outlive the last engine and have no room in tiers.cpu.limit; they cannot be read");
   bury();
 }
 

@@ -1,23 +1,25 @@
 // Ties a torch storage to a resident: the storage loses and regains its memory as the resident moves.
 //
-// A slot is the context of the storage's own DataPtr, so it needs no map to be found, serves every view, detached alias and saved
-// variable of the storage at once, and dies with it, present or absent. An absent storage has no pointer at all and carries a guard:
-// an access that slips past the interception throws our text, before any kernel runs, instead of reading stale memory.
+// A slot is the context of the storage's own DataPtr, so it needs no map to be found, serves every view, detached alias
+// and saved variable of the storage at once, and dies with it, present or absent. An absent storage has no pointer at
+// all and carries a guard: an access that slips past the interception throws our text, before any kernel runs, instead
+// of reading stale memory.
 //
 // Invariants
-//   * Only storages whose memory came from our allocator (runtime/allocator.hpp) or that belong to a module's parameters have slots;
+//   * Only storages whose memory came from our allocator (runtime/allocator.hpp) or that belong to a module's
+//   parameters have slots;
 //     from_blob, mmap, copy-on-write and opaque storages are left alone.
 //   * A slot holds its storage weakly: it never keeps a tensor alive.
 //
 // Threading: Residency's lock covers follow(); adoption happens on the thread whose operator names the storage.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <c10/core/StorageImpl.h>
-
 #include <atomic>
 #include <memory>
 #include <string>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/StorageImpl.h>
 
 #include "evict/residency.hpp"
 
@@ -33,21 +35,24 @@ class StorageSlot final : public evict::Tenant {
   static StorageSlot* adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
 
   // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content.
-  static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage, evict::Resident* chunk,
-                     std::uint64_t offset_bytes, std::string name);
+  static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
+                     evict::Resident* chunk, std::uint64_t offset_bytes, std::string name);
 
-  // Makes a tensor shaped like `like` whose storage lies in `chunk`. `place` (may be null) is set to the slot while it lives.
+  // Makes a tensor shaped like `like` whose storage lies in `chunk`. `place` (may be null) is set to the slot while it
+  // lives.
   static at::Tensor make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
-                                std::uint64_t offset_bytes, const at::Tensor& like, std::string name, StorageSlot** place);
+                                std::uint64_t offset_bytes, const at::Tensor& like, std::string name,
+                                StorageSlot** place);
 
-  // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the rest. For what
-  // outlives the last engine. Throws nothing of ours: it runs in destructors.
+  // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the
+  // rest. For what outlives the last engine. Throws nothing of ours: it runs in destructors.
   static void release_survivors(const std::shared_ptr<evict::Residency>& residency);
 
   evict::Resident* resident() const { return resident_; }
   std::uint64_t offset_bytes() const { return offset_bytes_; }
   const std::string& name() const { return name_; }
-  // Counts the accesses that may have changed the bytes. Autograd's version counters do not: .data() has a counter of its own.
+  // Counts the accesses that may have changed the bytes. Autograd's version counters do not: .data() has a counter of
+  // its own.
   void note_write() { num_writes_.fetch_add(1, std::memory_order_relaxed); }
   std::uint64_t num_writes() const { return num_writes_.load(std::memory_order_relaxed); }
   void forget_place() { place_ = nullptr; }
@@ -55,7 +60,8 @@ class StorageSlot final : public evict::Tenant {
   void follow(std::byte* payload) noexcept override;
 
  private:
-  StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes, std::string name);
+  StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
+              std::string name);
   static void on_storage_death(void* slot);
   void point(c10::StorageImpl* storage, std::byte* data);
   void return_block(c10::StorageImpl* storage, chunk::Block block);
@@ -71,7 +77,8 @@ class StorageSlot final : public evict::Tenant {
   std::atomic<std::uint64_t> num_writes_{0};
 };
 
-// Drops references that follow() had to take. Call after every call into Residency, without its lock: a last reference dies here.
+// Drops references that follow() had to take. Call after every call into Residency, without its lock: a last reference
+// dies here.
 void bury();
 
 }  // namespace asterias::runtime

@@ -1,6 +1,7 @@
 #include "runtime/telemetry.hpp"
 
 #include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "hybrid_adam/simd_target.hpp"

@@ -22,11 +22,11 @@ struct TierStats {
 
 // One step: everything since the step before it.
 struct StepStats {
-  std::int64_t step = 0;         // counts from 1
-  double loss = 0;               // sum of what was given to backward since the last step, NaN if nothing was
-  double lr = 0;                 // of the first param group
-  double grad_norm = 0;          // global L2 norm before clipping; NaN unless gradient_clipping is set
-  bool is_warm_up = false;       // some pass of this step was recorded, not foretold
+  std::int64_t step = 0;    // counts from 1
+  double loss = 0;          // sum of what was given to backward since the last step, NaN if nothing was
+  double lr = 0;            // of the first param group
+  double grad_norm = 0;     // global L2 norm before clipping; NaN unless gradient_clipping is set
+  bool is_warm_up = false;  // some pass of this step was recorded, not foretold
   std::int64_t num_passes = 0;
   std::uint64_t num_operators = 0;
   double forward_ms = 0;
@@ -65,8 +65,8 @@ struct Plan {
   std::uint64_t model_data_bytes = 0;  // all lists
   std::uint64_t num_parameters = 0;    // elements
   std::vector<TierPlan> tiers;
-  // By moment of the last traced pass, on the compute tier: bytes pinned and unmovable at once. The budget for what moves is the
-  // limit less this. Empty before the first pass has ended.
+  // By moment of the last traced pass, on the compute tier: bytes pinned and unmovable at once. The budget for what
+  // moves is the limit less this. Empty before the first pass has ended.
   std::vector<std::uint64_t> need_bytes_by_moment;
 };
 

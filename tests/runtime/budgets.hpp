@@ -1,13 +1,13 @@
 // Configurations of the runtime's tests: which tiers, how small, with which swap folder.
 #pragma once
 
-#include <asterias/asterias.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+
+#include <asterias/asterias.h>
 
 namespace asterias::test {
 

@@ -1,4 +1,5 @@
-// What a user does with an engine besides training: making it in every way, looking into it, pinning, threads, evaluating, outliving it.
+// What a user does with an engine besides training: making it in every way, looking into it, pinning, threads,
+// evaluating, outliving it.
 #include <cstring>
 #include <filesystem>
 #include <numeric>
@@ -88,7 +89,8 @@ void train(Engine<M>& engine, Optimizer& optimizer, int steps = 3) {
 Deep trained_plainly(int steps = 3) {
   torch::manual_seed(3);
   Deep deep;
-  PlainOptimizer optimizer(trainable(*deep), hybrid_adam::Algorithm::kAdamW, hyper_of(OptimizerType::kAdamW, adamw_config().optimizer.params), 0);
+  PlainOptimizer optimizer(trainable(*deep), hybrid_adam::Algorithm::kAdamW,
+                           hyper_of(OptimizerType::kAdamW, adamw_config().optimizer.params), 0);
   for (int i = 0; i < steps; ++i) {
     optimizer.zero_grad();
     (deep(batch(i)) - 0.1).pow(2).mean().backward();
@@ -99,9 +101,11 @@ Deep trained_plainly(int steps = 3) {
 
 }  // namespace
 
-// ---- making one ---------------------------------------------------------------------------------------------------------------------
+// ---- making one
+// ---------------------------------------------------------------------------------------------------------------------
 
-CATCH_TEST_CASE_METHOD(OneThread, "an engine takes a function of a holder, of a pointer, or a ready module", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "an engine takes a function of a holder, of a pointer, or a ready module",
+                       "[engine]") {
   const auto want = fingerprint(*trained_plainly());
   const auto check = [&](auto&& model) {
     auto [engine, optimizer] = initialize_engine(model, tight());
@@ -123,7 +127,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "an engine takes a function of a holder, of a 
   CATCH_CHECK(fingerprint(*holder) == want);  // it was trained in place
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "a ready module whose forward needs no arguments is a module, not a function", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a ready module whose forward needs no arguments is a module, not a function",
+                       "[engine]") {
   auto [engine, optimizer] = initialize_engine(Constant(), ample());
   engine.backward(engine().sum());
   optimizer.step();
@@ -164,7 +169,9 @@ CATCH_TEST_CASE_METHOD(OneThread, "what goes wrong while an engine is made leave
   };
   CATCH_CHECK_THROWS_AS(initialize_engine(half_made, tight()), Mine);
   CATCH_CHECK_THROWS_AS(initialize_engine([] { return std::shared_ptr<DeepImpl>(); }, tight()), StateError);
-  CATCH_CHECK_THROWS_AS(initialize_engine([] { return torch::nn::Linear(torch::nn::LinearOptions(8, 8)); }, EngineConfig::from_json(R"({"device": "simulated"})")), ConfigError);
+  CATCH_CHECK_THROWS_AS(initialize_engine([] { return torch::nn::Linear(torch::nn::LinearOptions(8, 8)); },
+                                          EngineConfig::from_json(R"({"device": "simulated"})")),
+                        ConfigError);
   auto nowhere = tight();
   nowhere.tiers.nvme.paths = {"/nonexistent/folder"};
   CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, nowhere), Error);
@@ -189,7 +196,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "what goes wrong while an engine is made leave
   CATCH_CHECK(engine.fingerprint() == want);
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "one engine after another in the same process, each with tiers of its own", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "one engine after another in the same process, each with tiers of its own",
+                       "[engine]") {
   const auto want = fingerprint(*trained_plainly());
   for (const auto& config : {tight(), adamw_config(), always_absent(), tight()}) {
     torch::manual_seed(3);
@@ -199,7 +207,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "one engine after another in the same process,
   }
 }
 
-// ---- looking into it ----------------------------------------------------------------------------------------------------------------
+// ---- looking into it
+// ----------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "parameter, gradient and buffer copy out, by any name", "[engine]") {
   auto config = tight();
@@ -245,7 +254,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "module() gives the module back, usable as tor
   CATCH_CHECK(torch::equal(module->forward(batch(1)), Deep()(batch(1))));
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "fingerprint equals a plain module's and sees every bit, name and buffer", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "fingerprint equals a plain module's and sees every bit, name and buffer",
+                       "[engine]") {
   const auto untrained = fingerprint(*trained_plainly(0));
   const auto want = fingerprint(*trained_plainly());
   torch::manual_seed(3);
@@ -258,7 +268,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "fingerprint equals a plain module's and sees 
     const auto pin = engine.pin(tensor);
     reinterpret_cast<std::uint32_t*>(tensor.data_ptr<float>())[tensor.numel() - 1] ^= 1;
   };
-  for (const auto& tensor : {engine.module()->layers[7]->weight, engine.module()->layers[0]->bias, engine.module()->mean}) {
+  for (const auto& tensor :
+       {engine.module()->layers[7]->weight, engine.module()->layers[0]->bias, engine.module()->mean}) {
     flip(tensor);
     CATCH_CHECK(engine.fingerprint() != want);
     flip(tensor);
@@ -323,16 +334,20 @@ CATCH_TEST_CASE_METHOD(OneThread, "plan() foretells the need of every moment and
   CATCH_CHECK(tier_plan(plan, Tier::kGpu).smallest_bytes >= tier_plan(plan, Tier::kGpu).working_set_bytes);
 }
 
-// ---- pins and threads ---------------------------------------------------------------------------------------------------------------
+// ---- pins and threads
+// ---------------------------------------------------------------------------------------------------------------
 
-CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent tensor names itself and what to do", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent tensor names itself and what to do",
+                       "[engine]") {
   torch::manual_seed(3);
   const Deep plain;
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, always_absent());
   const Tensor weight = engine.module()->layers[3]->weight;
   const Tensor view = weight.t();
-  const std::string missing = "parameter 'layer3.weight' is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)";
+  const std::string missing =
+      "parameter 'layer3.weight' is not resident: use it through an operator on a thread inside engine.scope(), or "
+      "hold engine.pin(tensor)";
   (void)batch(1).sum();
   CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), Contains(missing));
   CATCH_CHECK_THROWS_WITH(weight.const_data_ptr<float>(), Contains(missing));
@@ -342,7 +357,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent
   {
     const auto pin = engine.pin(weight);
     (void)batch(1).sum();
-    CATCH_CHECK(std::memcmp(weight.const_data_ptr<float>(), plain->layers[3]->weight.const_data_ptr<float>(), weight.nbytes()) == 0);
+    CATCH_CHECK(std::memcmp(weight.const_data_ptr<float>(), plain->layers[3]->weight.const_data_ptr<float>(),
+                            weight.nbytes()) == 0);
     weight.data_ptr<float>()[5] = 7;
   }
   (void)batch(1).sum();
@@ -355,7 +371,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent
   }
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "a thread with a scope may use the engine's tensors, one without is told", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a thread with a scope may use the engine's tensors, one without is told",
+                       "[engine]") {
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, always_absent());
   auto& held = engine;
@@ -401,7 +418,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "torch::save under pin writes what a plain mod
   CATCH_CHECK(fingerprint(*loaded) == want);
 }
 
-// ---- evaluation ---------------------------------------------------------------------------------------------------------------------
+// ---- evaluation
+// ---------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the trace nor the training", "[engine]") {
   const auto want = fingerprint(*trained_plainly(6));
@@ -440,7 +458,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the t
   CATCH_CHECK(engine.fingerprint() == want);
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on costs one more recording, and no bits", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on costs one more recording, and no bits",
+                       "[engine]") {
   const auto want = fingerprint(*trained_plainly(6));
   torch::manual_seed(3);
   auto [engine, optimizer] = initialize_engine(make_deep, tight());
@@ -457,9 +476,11 @@ CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on costs o
   CATCH_CHECK(engine.fingerprint() == want);
 }
 
-// ---- outliving it -------------------------------------------------------------------------------------------------------------------
+// ---- outliving it
+// -------------------------------------------------------------------------------------------------------------------
 
-CATCH_TEST_CASE_METHOD(OneThread, "what the user keeps outlives the engine: module, logits, gradients, graph", "[engine]") {
+CATCH_TEST_CASE_METHOD(OneThread, "what the user keeps outlives the engine: module, logits, gradients, graph",
+                       "[engine]") {
   const auto plain = trained_plainly();
   for (const auto& config : {tight(), adamw_config(), always_absent()}) {
     std::shared_ptr<DeepImpl> module;

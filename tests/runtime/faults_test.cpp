@@ -1,9 +1,8 @@
-// A drive that stops taking writes in the middle of a run: a clear error, the first one for everything after, and nothing left behind.
-// The fault is the process's own limit on the size of files, which the kernel reports as EFBIG.
+// A drive that stops taking writes in the middle of a run: a clear error, the first one for everything after, and
+// nothing left behind. The fault is the process's own limit on the size of files, which the kernel reports as EFBIG.
+#include <cerrno>
 #include <signal.h>
 #include <sys/resource.h>
-
-#include <cerrno>
 
 #include "side_by_side.hpp"
 

@@ -1,10 +1,11 @@
-// The optimizer is torch's in every respect a training loop can see: options, schedulers, groups, clipping, accumulation, gradients as
-// ordinary tensors. Bits are compared with plain libtorch at small budgets; what is not supported is refused before anything changes.
-#include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
-#include <torch/optim/schedulers/step_lr.h>
-
+// The optimizer is torch's in every respect a training loop can see: options, schedulers, groups, clipping,
+// accumulation, gradients as ordinary tensors. Bits are compared with plain libtorch at small budgets; what is not
+// supported is refused before anything changes.
 #include <array>
 #include <limits>
+
+#include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
+#include <torch/optim/schedulers/step_lr.h>
 
 #include "side_by_side.hpp"
 
@@ -43,7 +44,8 @@ TORCH_MODULE(Branches);
 // An engine on its own, after one step.
 struct Trained {
   explicit Trained(EngineConfig config = adamw_config())
-      : made(initialize_engine(make_deep, simulated(config, kAmple))), run{made.engine, made.optimizer, made.engine.module(), {}} {
+      : made(initialize_engine(make_deep, simulated(config, kAmple))),
+        run{made.engine, made.optimizer, made.engine.module(), {}} {
     train_step(run, 0);
   }
   Trained(const Trained&) = delete;  // run refers to made
@@ -55,7 +57,8 @@ struct Trained {
 
 }  // namespace
 
-// ---- the formulas -------------------------------------------------------------------------------------------------------------------
+// ---- the formulas
+// -------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "Adam, AdamW and SGD step as plain libtorch with the same formula", "[optimizer]") {
   OptimizerParams adam;
@@ -80,13 +83,16 @@ CATCH_TEST_CASE_METHOD(OneThread, "Adam, AdamW and SGD step as plain libtorch wi
       {"SGD with dampening", config_of(OptimizerType::kSgd, dampening)},
       {"SGD with momentum and weight decay", config_of(OptimizerType::kSgd, decay)},
   };
-  for (const auto& [name, config] : cases) CATCH_DYNAMIC_SECTION(name) { check_same_bits(config, make_deep, six_steps); }
+  for (const auto& [name, config] : cases) CATCH_DYNAMIC_SECTION(name) {
+      check_same_bits(config, make_deep, six_steps);
+    }
 }
 
-// ---- options and groups -------------------------------------------------------------------------------------------------------------
+// ---- options and groups
+// -------------------------------------------------------------------------------------------------------------
 
-// Trains under a scheduler made by `make_scheduler`: on the engine's optimizer, and for plain libtorch on one of torch's own, of which only
-// the lr is used. Returns the lr of every step.
+// Trains under a scheduler made by `make_scheduler`: on the engine's optimizer, and for plain libtorch on one of
+// torch's own, of which only the lr is used. Returns the lr of every step.
 template <class Make, class Advance>
 std::vector<double> check_scheduler(const Make& make_scheduler, const Advance& advance) {
   std::array<std::vector<double>, 2> lrs;
@@ -110,13 +116,15 @@ std::vector<double> check_scheduler(const Make& make_scheduler, const Advance& a
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "torch::optim::StepLR changes the learning rate at its step", "[optimizer]") {
-  const auto lrs = check_scheduler([](auto& optimizer) { return torch::optim::StepLR(optimizer, 2, 0.1); }, [](auto& scheduler) { scheduler.step(); });
+  const auto lrs = check_scheduler([](auto& optimizer) { return torch::optim::StepLR(optimizer, 2, 0.1); },
+                                   [](auto& scheduler) { scheduler.step(); });
   CATCH_CHECK(lrs.back() < lrs.front());
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "torch::optim::ReduceLROnPlateauScheduler lowers the learning rate", "[optimizer]") {
   using Scheduler = torch::optim::ReduceLROnPlateauScheduler;
-  const auto lrs = check_scheduler([](auto& optimizer) { return Scheduler(optimizer, Scheduler::min, 0.5F, 1); }, [](auto& scheduler) { scheduler.step(1.0F); });
+  const auto lrs = check_scheduler([](auto& optimizer) { return Scheduler(optimizer, Scheduler::min, 0.5F, 1); },
+                                   [](auto& scheduler) { scheduler.step(1.0F); });
   CATCH_CHECK(lrs.back() < lrs.front());
 }
 
@@ -126,7 +134,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "options changed by hand between steps take ef
       if (i == 3) {
         if constexpr (std::decay_t<decltype(run)>::kIsPlain) {
           auto& hyper = run.optimizer.hyper();
-          std::tie(hyper.lr, hyper.beta1, hyper.beta2, hyper.eps, hyper.weight_decay) = std::tuple(3e-3, 0.7, 0.9, 1e-5, 0.2);
+          std::tie(hyper.lr, hyper.beta1, hyper.beta2, hyper.eps, hyper.weight_decay) =
+              std::tuple(3e-3, 0.7, 0.9, 1e-5, 0.2);
         } else {
           auto& options = static_cast<torch::optim::AdamWOptions&>(run.optimizer.param_groups()[0].options());
           options.lr(3e-3).betas({0.7, 0.9}).eps(1e-5).weight_decay(0.2);
@@ -165,12 +174,14 @@ CATCH_TEST_CASE_METHOD(OneThread, "param groups by name pattern or by function h
   check_same_bits(config, make_deep, plain_groups);
   config.optimizer.param_groups[0].match = {"nothing"};
   config.optimizer.param_groups[1].match = {"nothing"};
-  check_same_bits(config, make_deep, plain_groups, [](const std::string&, const Tensor& tensor) { return tensor.dim() == 1 ? 0 : 1; });
+  check_same_bits(config, make_deep, plain_groups,
+                  [](const std::string&, const Tensor& tensor) { return tensor.dim() == 1 ? 0 : 1; });
   const GroupOf wrong = [](const std::string&, const Tensor&) { return 2; };
   CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, config, wrong), ConfigError);
 }
 
-// ---- clipping -----------------------------------------------------------------------------------------------------------------------
+// ---- clipping
+// -----------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradient_clipping is the global norm, over all chunks", "[optimizer]") {
   auto config = adamw_config();
@@ -181,9 +192,11 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradient_clipping is the global norm, over al
         run.optimizer.zero_grad();
         run.backward(loss_of(run, i));
         double norm = 0;
-        for (const auto& parameter : run.module->parameters()) norm += parameter.grad().to(torch::kDouble).pow(2).sum().template item<double>();
+        for (const auto& parameter : run.module->parameters())
+          norm += parameter.grad().to(torch::kDouble).pow(2).sum().template item<double>();
         run.optimizer.step();
-        if constexpr (!std::decay_t<decltype(run)>::kIsPlain) CATCH_CHECK(run.engine.stats().grad_norm == Approx(std::sqrt(norm)).epsilon(1e-9));
+        if constexpr (!std::decay_t<decltype(run)>::kIsPlain)
+          CATCH_CHECK(run.engine.stats().grad_norm == Approx(std::sqrt(norm)).epsilon(1e-9));
       }
     });
   }
@@ -204,7 +217,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "clip_grad_norm_ by hand works, also under gra
   }
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "gradients changed by hand are clipped by what they are, not by what they were", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "gradients changed by hand are clipped by what they are, not by what they were",
+                       "[optimizer]") {
   auto config = adamw_config();
   config.gradient_clipping = 1e-2;
   check_same_bits(config, make_deep, [](auto& run) {
@@ -213,7 +227,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients changed by hand are clipped by what
       run.backward(loss_of(run, i));
       const torch::NoGradGuard no_grad;
       const auto parameters = run.module->parameters();
-      parameters[0].grad().data().mul_(100);            // bumps no version counter
+      parameters[0].grad().data().mul_(100);  // bumps no version counter
       parameters[2].grad().mul_(10);
       parameters[4].mutable_grad() = normal({64, 64}, i);  // another tensor, with whatever version it has
       parameters[6].mutable_grad() = parameters[6].grad().t().contiguous().t();
@@ -224,7 +238,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients changed by hand are clipped by what
   });
 }
 
-// ---- gradients ----------------------------------------------------------------------------------------------------------------------
+// ---- gradients
+// ----------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "several backward calls per step accumulate", "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
@@ -237,7 +252,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "several backward calls per step accumulate", 
   });
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "zero_grad(false) keeps zeros, and what has no gradient is not stepped", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "zero_grad(false) keeps zeros, and what has no gradient is not stepped",
+                       "[optimizer]") {
   for (const bool set_to_none : {true, false}) {
     check_same_bits(
         adamw_config(), [] { return Branches(); },
@@ -248,13 +264,16 @@ CATCH_TEST_CASE_METHOD(OneThread, "zero_grad(false) keeps zeros, and what has no
             const Tensor rare = run.module->rarely->layers[0]->weight;
             const Tensor before = rare.detach().clone();
             run.optimizer.step();
-            run.observe(torch::equal(before, rare) ? 1 : 0);  // weight decay must not touch it either, nor does its step count advance
+            run.observe(torch::equal(before, rare)
+                            ? 1
+                            : 0);  // weight decay must not touch it either, nor does its step count advance
           }
         });
   }
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "a gradient that the user replaces, or makes with create_graph, is used", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a gradient that the user replaces, or makes with create_graph, is used",
+                       "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
     for (int i = 0; i < kSteps; ++i) {
       run.optimizer.zero_grad();
@@ -263,7 +282,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "a gradient that the user replaces, or makes w
         run.backward(loss);
         run.module->layers[1]->weight.mutable_grad() = normal({64, 64}, i) * 0.01;
         run.module->layers[2]->weight.mutable_grad().reset();
-        if (i == 2) run.module->layers[3]->weight.mutable_grad() = run.module->layers[4]->weight.grad();  // one tensor for two
+        if (i == 2)
+          run.module->layers[3]->weight.mutable_grad() = run.module->layers[4]->weight.grad();  // one tensor for two
       } else {
         run.backward(loss, {}, true, true);
         const Tensor gradient = run.module->layers[0]->weight.grad();
@@ -289,7 +309,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "an old gradient that is still held keeps its 
   });
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "gradients that do not fit their parameter are refused before anything changes", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "gradients that do not fit their parameter are refused before anything changes",
+                       "[optimizer]") {
   Trained trained;
   Tensor weight = trained.run.module->layers[5]->weight;
   trained.run.optimizer.zero_grad();
@@ -305,7 +326,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients that do not fit their parameter are
   CATCH_CHECK(trained.fingerprint() != before);
 }
 
-// ---- between steps ------------------------------------------------------------------------------------------------------------------
+// ---- between steps
+// ------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "in-place changes under NoGradGuard stick", "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
@@ -351,7 +373,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "step() takes a closure and returns its value"
   });
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "step() without any backward changes nothing, at the start and later", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "step() without any backward changes nothing, at the start and later",
+                       "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
     run.optimizer.step();
     run.optimizer.zero_grad();
@@ -364,7 +387,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "step() without any backward changes nothing, 
   });
 }
 
-// ---- refusals -----------------------------------------------------------------------------------------------------------------------
+// ---- refusals
+// -----------------------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "amsgrad is refused before anything changes", "[optimizer]") {
   Trained trained;
@@ -382,7 +406,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "a sparse gradient is refused before anything 
   for (const double clip : {0.0, 1.0}) {
     auto config = simulated(adamw_config(), kAmple);
     config.gradient_clipping = clip;
-    auto [engine, optimizer] = initialize_engine([] { return torch::nn::Embedding(torch::nn::EmbeddingOptions(100, 32).sparse(true)); }, config);
+    auto [engine, optimizer] = initialize_engine(
+        [] { return torch::nn::Embedding(torch::nn::EmbeddingOptions(100, 32).sparse(true)); }, config);
     const auto before = engine.fingerprint();
     engine.backward(engine(torch::tensor({1, 2, 3})).sum());
     CATCH_CHECK_THROWS_WITH(optimizer.step(), Contains("'weight' is sparse"));
@@ -402,7 +427,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "a parameter of somebody else's is refused bef
   CATCH_CHECK(trained.fingerprint() != before);
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "a frozen parameter that is given a gradient later is refused, by name", "[optimizer]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a frozen parameter that is given a gradient later is refused, by name",
+                       "[optimizer]") {
   for (const double clip : {0.0, 1.0}) {
     auto config = simulated(adamw_config(), kAmple);
     config.gradient_clipping = clip;

@@ -1,6 +1,6 @@
-// Placement never changes the result: every case of the zoo, over budgets, tiers and policies, against plain libtorch, bit for bit.
+// Placement never changes the result: every case of the zoo, over budgets, tiers and policies, against plain libtorch,
+// bit for bit.
 #include <asterias/asterias.h>
-
 #include <catch2/catch.hpp>
 
 #include "budgets.hpp"
@@ -32,7 +32,8 @@ Outcome train_plain(const Case& test) {
   for (int i = 0; i < kSteps; ++i) {
     optimizer.zero_grad();
     Step step{*module, i, [](const auto& forward) { return forward(); },
-              [](const torch::Tensor& loss, bool retain, bool create) { loss.backward({}, retain, create); }, outcome.losses};
+              [](const torch::Tensor& loss, bool retain, bool create) { loss.backward({}, retain, create); },
+              outcome.losses};
     test.step(step);
     optimizer.step();
   }
@@ -55,12 +56,15 @@ EngineRun train_engine(const Case& test, const EngineConfig& config) {
   for (int i = 0; i < kSteps; ++i) {
     optimizer.zero_grad();
     Step step{*engine.module(), i, [&held](const auto& forward) { return held.run(forward); },
-              [&held](const torch::Tensor& loss, bool retain, bool create) { held.backward(loss, {}, retain, create); }, run.outcome.losses};
+              [&held](const torch::Tensor& loss, bool retain, bool create) { held.backward(loss, {}, retain, create); },
+              run.outcome.losses};
     test.step(step);
     optimizer.step();
   }
-  for (const auto& item : engine.module()->named_parameters()) run.outcome.state.emplace_back(item.key(), engine.parameter(item.key()));
-  for (const auto& item : engine.module()->named_buffers()) run.outcome.state.emplace_back(item.key(), engine.buffer(item.key()));
+  for (const auto& item : engine.module()->named_parameters())
+    run.outcome.state.emplace_back(item.key(), engine.parameter(item.key()));
+  for (const auto& item : engine.module()->named_buffers())
+    run.outcome.state.emplace_back(item.key(), engine.buffer(item.key()));
   run.plan = engine.plan();
   run.stats = engine.stats();
   run.fingerprint = engine.fingerprint();
@@ -85,7 +89,8 @@ CATCH_TEST_CASE("every case has the bits of plain libtorch at every budget", "[p
           config.placement.eviction = eviction;
           config.debug.poison = true;
           const auto run = train_engine(test, config);
-          CATCH_INFO(percent << " % of " << data << " bytes, need " << need << ", policy " << static_cast<int>(eviction));
+          CATCH_INFO(percent << " % of " << data << " bytes, need " << need << ", policy "
+                             << static_cast<int>(eviction));
           CATCH_CHECK(difference(plain, run.outcome) == "");
           CATCH_CHECK(run.fingerprint == unlimited.fingerprint);
           CATCH_CHECK(run.stats.tiers[0].peak_bytes <= limit);

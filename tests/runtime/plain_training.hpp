@@ -1,14 +1,14 @@
 // The oracle of the parity tests: plain libtorch, whole tensors in memory, the same update formula.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include <torch/torch.h>
 
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
@@ -39,10 +39,12 @@ inline std::string difference(const Outcome& want, const Outcome& got) {
   if (want.losses.size() != got.losses.size()) return "number of losses";
   for (std::size_t i = 0; i < want.losses.size(); ++i)
     if (std::memcmp(&want.losses[i], &got.losses[i], sizeof(double)) != 0)
-      return "loss " + std::to_string(i) + ": " + std::to_string(want.losses[i]) + " against " + std::to_string(got.losses[i]);
+      return "loss " + std::to_string(i) + ": " + std::to_string(want.losses[i]) + " against " +
+             std::to_string(got.losses[i]);
   if (want.state.size() != got.state.size()) return "number of tensors";
   for (std::size_t i = 0; i < want.state.size(); ++i) {
-    if (want.state[i].first != got.state[i].first) return "names: " + want.state[i].first + " against " + got.state[i].first;
+    if (want.state[i].first != got.state[i].first)
+      return "names: " + want.state[i].first + " against " + got.state[i].first;
     if (!same_bits(want.state[i].second, got.state[i].second)) return want.state[i].first;
   }
   return "";
@@ -51,7 +53,8 @@ inline std::string difference(const Outcome& want, const Outcome& got) {
 // One step after another on plain tensors.
 class PlainOptimizer {
  public:
-  PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm, hybrid_adam::HyperParameters hyper, double clip)
+  PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm,
+                 hybrid_adam::HyperParameters hyper, double clip)
       : parameters_(std::move(parameters)), algorithm_(algorithm), hyper_(hyper), clip_(clip) {}
 
   void zero_grad(bool set_to_none = true) {

@@ -1,13 +1,14 @@
-// tiers.cpu.limit is a promise about the whole process: its peak resident set stays below, libraries included; what cannot fit is
-// refused with a budget that then works. Each run is a child process, because a peak is a property of a process.
-#include <asterias/asterias.h>
-
-#include <catch2/catch.hpp>
+// tiers.cpu.limit is a promise about the whole process: its peak resident set stays below, libraries included; what
+// cannot fit is refused with a budget that then works. Each run is a child process, because a peak is a property of a
+// process.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <random>
+
+#include <asterias/asterias.h>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include "base/byte_size.hpp"
 #include "base/process_memory.hpp"
@@ -22,9 +23,10 @@ using Json = nlohmann::json;
 // Runs this program's hidden case on `job` and returns what it reports.
 Json run_child(const Json& job) {
   static int number = 0;
-  const auto result = std::filesystem::current_path() / ("process_cpu_limit." + std::to_string(::getpid()) + "." + std::to_string(number++));
-  const std::string command = "ASTERIAS_JOB='" + job.dump() + "' ASTERIAS_RESULT='" + result.string() +
-                              "' /proc/" + std::to_string(::getpid()) + "/exe '[.child]' > /dev/null";
+  const auto result = std::filesystem::current_path() /
+                      ("process_cpu_limit." + std::to_string(::getpid()) + "." + std::to_string(number++));
+  const std::string command = "ASTERIAS_JOB='" + job.dump() + "' ASTERIAS_RESULT='" + result.string() + "' /proc/" +
+                              std::to_string(::getpid()) + "/exe '[.child]' > /dev/null";
   const int status = std::system(command.c_str());
   Json report = Json::object();
   if (std::FILE* file = std::fopen(result.c_str(), "r")) {
@@ -67,7 +69,8 @@ Json train(const Json& job) {
     for (int step = 0; step < job.value("steps", 3); ++step) {
       const auto ids = torch::randint(options.vocabulary, {batch, options.sequence + 1}, generator);
       optimizer.zero_grad();
-      const auto loss = models::next_token_loss(engine(ids.narrow(1, 0, options.sequence)), ids.narrow(1, 1, options.sequence));
+      const auto loss =
+          models::next_token_loss(engine(ids.narrow(1, 0, options.sequence)), ids.narrow(1, 1, options.sequence));
       engine.backward(loss);
       optimizer.step();
       report["losses"].push_back(loss.item<float>());
@@ -131,13 +134,20 @@ CATCH_TEST_CASE("a limit that is too small is refused, and what the refusal name
   CATCH_CHECK(run["fingerprint"] == run_child(job)["fingerprint"]);
 }
 
-// Draws models and budgets on all tiers and looks for one where a refusal lies. ASTERIAS_BUDGET_TRIES makes the search longer.
+// Draws models and budgets on all tiers and looks for one where a refusal lies. ASTERIAS_BUDGET_TRIES makes the search
+// longer.
 CATCH_TEST_CASE("no random model and budget makes a refusal lie", "[parity][slow]") {
   const char* tries = std::getenv("ASTERIAS_BUDGET_TRIES");
   std::mt19937 random(std::random_device{}());
-  const auto draw = [&](std::uint64_t low, std::uint64_t high) { return std::uniform_int_distribution<std::uint64_t>(low, high)(random); };
+  const auto draw = [&](std::uint64_t low, std::uint64_t high) {
+    return std::uniform_int_distribution<std::uint64_t>(low, high)(random);
+  };
   for (int i = 0; i < (tries ? std::atoi(tries) : 6); ++i) {
-    Json job = {{"layers", draw(1, 6)}, {"hidden", 64 * draw(1, 6)}, {"batch", draw(1, 6)}, {"sequence", 16 * draw(1, 10)}, {"vocabulary", draw(64, 2000)}};
+    Json job = {{"layers", draw(1, 6)},
+                {"hidden", 64 * draw(1, 6)},
+                {"batch", draw(1, 6)},
+                {"sequence", 16 * draw(1, 10)},
+                {"vocabulary", draw(64, 2000)}};
     if (draw(0, 1)) {
       job["device"] = "simulated";
       job["gpu_limit"] = draw(1, 40) * kMiB;

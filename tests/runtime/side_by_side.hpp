@@ -1,22 +1,24 @@
-// One training loop, written once and run three times: on plain libtorch, under an engine with room for everything, and under one whose
-// compute tier holds 12 % of the model data. Whatever it observes, and every parameter and buffer at its end, must have the same bits.
+// One training loop, written once and run three times: on plain libtorch, under an engine with room for everything, and
+// under one whose compute tier holds 12 % of the model data. Whatever it observes, and every parameter and buffer at
+// its end, must have the same bits.
 #pragma once
 
-#include <asterias/asterias.h>
-
-#include <catch2/catch.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
 
+#include <asterias/asterias.h>
+#include <catch2/catch.hpp>
+
 #include "budgets.hpp"
 #include "plain_training.hpp"
 
 namespace asterias::test {
 
-// ---- a module to train --------------------------------------------------------------------------------------------------------------
+// ---- a module to train
+// --------------------------------------------------------------------------------------------------------------
 
 // Layers of 16 KiB each and a buffer that changes, deep enough that 12 % of the model data are a few layers.
 struct DeepImpl : torch::nn::Module {
@@ -46,7 +48,8 @@ inline torch::Tensor normal(std::vector<std::int64_t> sizes, int seed) {
 }
 inline torch::Tensor batch(int seed) { return normal({32, DeepImpl::kWidth}, seed); }
 
-// A fixture for modules so small that OpenMP's waiting threads would cost more than they do; the parity matrix runs with all threads.
+// A fixture for modules so small that OpenMP's waiting threads would cost more than they do; the parity matrix runs
+// with all threads.
 struct OneThread {
   OneThread() { at::set_num_threads(1); }
   OneThread(const OneThread&) = delete;
@@ -55,7 +58,8 @@ struct OneThread {
   const int before = at::get_num_threads();
 };
 
-// ---- the two sides ------------------------------------------------------------------------------------------------------------------
+// ---- the two sides
+// ------------------------------------------------------------------------------------------------------------------
 
 inline hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
   switch (type) {
@@ -91,11 +95,14 @@ struct PlainRun {
   decltype(auto) operator()(Args&&... args) {
     return module->forward(std::forward<Args>(args)...);
   }
-  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
+                bool create_graph = false) {
     loss.backward(gradient, retain_graph, create_graph);
   }
   void observe(double value) { outcome.losses.push_back(value); }
-  void observe(const std::string& name, const torch::Tensor& tensor) { outcome.state.emplace_back(name, tensor.detach().clone()); }
+  void observe(const std::string& name, const torch::Tensor& tensor) {
+    outcome.state.emplace_back(name, tensor.detach().clone());
+  }
 };
 
 // And of the engine's, under the same names.
@@ -111,11 +118,14 @@ struct EngineRun {
   decltype(auto) operator()(Args&&... args) {
     return engine(std::forward<Args>(args)...);
   }
-  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) {
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
+                bool create_graph = false) {
     engine.backward(loss, gradient, retain_graph, create_graph);
   }
   void observe(double value) { outcome.losses.push_back(value); }
-  void observe(const std::string& name, const torch::Tensor& tensor) { outcome.state.emplace_back(name, tensor.detach().clone()); }
+  void observe(const std::string& name, const torch::Tensor& tensor) {
+    outcome.state.emplace_back(name, tensor.detach().clone());
+  }
 };
 
 inline auto make_deep() { return Deep(); }
@@ -124,7 +134,8 @@ template <class Make, class Loop>
 Outcome run_plain(const EngineConfig& config, const Make& make, const Loop& loop) {
   torch::manual_seed(3);
   auto module = make().ptr();
-  PlainOptimizer optimizer(trainable(*module), algorithm_of(config.optimizer.type), hyper_of(config.optimizer.type, config.optimizer.params),
+  PlainOptimizer optimizer(trainable(*module), algorithm_of(config.optimizer.type),
+                           hyper_of(config.optimizer.type, config.optimizer.params),
                            config.gradient_clipping.value_or(0));
   PlainRun<typename decltype(make())::ContainedType> run{module, std::move(optimizer), {}};
   loop(run);
@@ -139,20 +150,23 @@ struct EngineOutcome {
 };
 
 template <class Make, class Loop>
-EngineOutcome run_engine(const EngineConfig& config, const Make& make, const Loop& loop, const GroupOf& group_of = nullptr) {
+EngineOutcome run_engine(const EngineConfig& config, const Make& make, const Loop& loop,
+                         const GroupOf& group_of = nullptr) {
   torch::manual_seed(3);
   auto made = initialize_engine(make, config, group_of);
   EngineRun<typename decltype(make())::ContainedType> run{made.engine, made.optimizer, made.engine.module(), {}};
   loop(run);
   auto& state = run.outcome.state;
-  for (const auto& item : run.module->named_parameters()) state.emplace_back(item.key(), made.engine.parameter(item.key()));
+  for (const auto& item : run.module->named_parameters())
+    state.emplace_back(item.key(), made.engine.parameter(item.key()));
   for (const auto& item : run.module->named_buffers()) state.emplace_back(item.key(), made.engine.buffer(item.key()));
   return {std::move(run.outcome), made.engine.plan(), made.engine.stats()};
 }
 
 // Runs `loop` on all three sides and compares. `config` names optimizer and clipping; the tiers are chosen here.
 template <class Make, class Loop>
-void check_same_bits(const EngineConfig& config, const Make& make, const Loop& loop, const GroupOf& group_of = nullptr) {
+void check_same_bits(const EngineConfig& config, const Make& make, const Loop& loop,
+                     const GroupOf& group_of = nullptr) {
   const auto plain = run_plain(config, make, loop);
   const auto unlimited = run_engine(simulated(config, kAmple), make, loop, group_of);
   CATCH_CHECK(difference(plain, unlimited.outcome) == "");
@@ -163,7 +177,8 @@ void check_same_bits(const EngineConfig& config, const Make& make, const Loop& l
   CATCH_CHECK(limited.stats.tiers[0].peak_bytes <= limit);
 }
 
-// Finds the tight budget of a loop by running it without limits. Torch's generator is as before: a test may have seeded it already.
+// Finds the tight budget of a loop by running it without limits. Torch's generator is as before: a test may have seeded
+// it already.
 template <class Make, class Loop>
 std::uint64_t find_tight_bytes(const EngineConfig& config, const Make& make, const Loop& loop) {
   auto generator = at::detail::getDefaultCPUGenerator();

@@ -13,7 +13,9 @@ constexpr int kSteps = 4;
 Deep make_generator() { return Deep(6); }
 Deep make_discriminator() { return Deep(7); }
 
-Tensor realness(const Tensor& out, double target) { return torch::binary_cross_entropy_with_logits(out.mean(1), torch::full({out.size(0)}, target)); }
+Tensor realness(const Tensor& out, double target) {
+  return torch::binary_cross_entropy_with_logits(out.mean(1), torch::full({out.size(0)}, target));
+}
 
 // One GAN step: the discriminator on real and fake, then the generator through the discriminator.
 template <class G, class D>
@@ -53,7 +55,10 @@ Pair train_plain(const Step& step) {
   torch::manual_seed(3);
   const auto config = adamw_config();
   const auto run_of = [&](const Deep& deep) {
-    return PlainRun<DeepImpl>{deep.ptr(), PlainOptimizer(trainable(*deep), hybrid_adam::Algorithm::kAdamW, hyper_of(OptimizerType::kAdamW, config.optimizer.params), 0), {}};
+    return PlainRun<DeepImpl>{deep.ptr(),
+                              PlainOptimizer(trainable(*deep), hybrid_adam::Algorithm::kAdamW,
+                                             hyper_of(OptimizerType::kAdamW, config.optimizer.params), 0),
+                              {}};
   };
   auto first = run_of(make_generator());
   auto second = run_of(make_discriminator());
@@ -107,7 +112,8 @@ void check_pair(const Step& step) {
 
 }  // namespace
 
-CATCH_TEST_CASE_METHOD(OneThread, "a GAN: two engines in one loss, interleaved, ended in either order", "[two_engines]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a GAN: two engines in one loss, interleaved, ended in either order",
+                       "[two_engines]") {
   check_pair([](auto& generator, auto& discriminator, int i) { gan_step(generator, discriminator, i); });
 }
 
@@ -115,7 +121,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "two engines whose losses are summed into one 
   check_pair([](auto& a, auto& b, int i) { summed_step(a, b, i); });
 }
 
-CATCH_TEST_CASE_METHOD(OneThread, "a second engine must ask for the same tiers, and may ask for another optimizer", "[two_engines]") {
+CATCH_TEST_CASE_METHOD(OneThread, "a second engine must ask for the same tiers, and may ask for another optimizer",
+                       "[two_engines]") {
   auto config = simulated(adamw_config(), kAmple);
   auto [engine, optimizer] = initialize_engine(make_generator, config);
   auto other = config;

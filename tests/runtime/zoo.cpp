@@ -11,7 +11,9 @@ using torch::Tensor;
 
 torch::Generator generator(int seed) { return at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed)); }
 Tensor normal(std::vector<std::int64_t> sizes, int seed) { return torch::randn(sizes, generator(seed)); }
-Tensor integers(std::int64_t end, std::vector<std::int64_t> sizes, int seed) { return torch::randint(end, sizes, generator(seed)); }
+Tensor integers(std::int64_t end, std::vector<std::int64_t> sizes, int seed) {
+  return torch::randint(end, sizes, generator(seed));
+}
 
 // forward, backward, and the loss as an observation: what most steps are.
 void simple_step(Step& step, const std::function<Tensor()>& loss_of) {
@@ -35,7 +37,8 @@ Case library_case(const std::string& name, std::function<Holder()> make, std::fu
           }};
 }
 
-// ---- GPT ----------------------------------------------------------------------------------------------------------------------------
+// ---- GPT
+// ----------------------------------------------------------------------------------------------------------------------------
 
 models::GptOptions gpt_options(double dropout) {
   models::GptOptions options;
@@ -70,17 +73,23 @@ Case gpt_micro_batches() {
           [](Step& step) {
             for (int micro = 0; micro < 3; ++micro) {
               const Tensor ids = integers(211, {2, 25}, 1000 + step.iteration * 10 + micro);
-              simple_step(step, [&] { return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, 24)), ids.narrow(1, 1, 24)) / 3; });
+              simple_step(step, [&] {
+                return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, 24)), ids.narrow(1, 1, 24)) / 3;
+              });
             }
           }};
 }
 
 Case gpt_changing_length() {
-  return {"GPT: a sequence length that changes every step", [] { return std::make_shared<models::GptImpl>(gpt_options(0.0)); },
+  return {"GPT: a sequence length that changes every step",
+          [] { return std::make_shared<models::GptImpl>(gpt_options(0.0)); },
           [](Step& step) {
             const std::int64_t tokens = 16 + 5 * (step.iteration % 4);
             const Tensor ids = integers(211, {3, tokens + 1}, 7 + step.iteration);
-            simple_step(step, [&] { return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, tokens)), ids.narrow(1, 1, tokens)); });
+            simple_step(step, [&] {
+              return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, tokens)),
+                                             ids.narrow(1, 1, tokens));
+            });
           }};
 }
 
@@ -88,18 +97,21 @@ Case gpt_retained_graph() {
   return {"GPT: retained graph, backward twice", [] { return std::make_shared<models::GptImpl>(gpt_options(0.1)); },
           [](Step& step) {
             const Tensor ids = integers(211, {2, 25}, 300 + step.iteration);
-            const Tensor loss = step.forward(
-                [&] { return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, 24)), ids.narrow(1, 1, 24)); });
+            const Tensor loss = step.forward([&] {
+              return models::next_token_loss(gpt_logits(step.module, ids.narrow(1, 0, 24)), ids.narrow(1, 1, 24));
+            });
             step.backward(loss, true, false);
             step.backward(loss * 0.5, false, false);
             step.observed.push_back(loss.item<double>());
           }};
 }
 
-// ---- a module with everything awkward in it -----------------------------------------------------------------------------------------
+// ---- a module with everything awkward in it
+// -----------------------------------------------------------------------------------------
 
-// Several inputs, a tuple as output, a frozen layer between trained ones, a parameter used in some steps only, one never used, a module
-// used twice, one parameter under two names, views of parameters, item(), an in-place buffer update.
+// Several inputs, a tuple as output, a frozen layer between trained ones, a parameter used in some steps only, one
+// never used, a module used twice, one parameter under two names, views of parameters, item(), an in-place buffer
+// update.
 struct Awkward : nn::Module {
   Awkward() {
     first = register_module("first", nn::Linear(48, 64));
@@ -139,7 +151,8 @@ Case awkward() {
           [](Step& step) {
             simple_step(step, [&] {
               const auto [a, b] = static_cast<Awkward&>(step.module)
-                                      .forward(normal({40, 48}, step.iteration), normal({40, 64}, 50 + step.iteration), step.iteration % 2 == 1);
+                                      .forward(normal({40, 48}, step.iteration), normal({40, 64}, 50 + step.iteration),
+                                               step.iteration % 2 == 1);
               return a.pow(2).mean() + b.mean();
             });
           }};
@@ -165,11 +178,14 @@ struct Branching : nn::Module {
 Case branching() {
   return {"a branch that depends on data", []() -> ModulePtr { return std::make_shared<Branching>(); },
           [](Step& step) {
-            simple_step(step, [&] { return static_cast<Branching&>(step.module).forward(normal({32, 64}, step.iteration * 3)).pow(2).mean(); });
+            simple_step(step, [&] {
+              return static_cast<Branching&>(step.module).forward(normal({32, 64}, step.iteration * 3)).pow(2).mean();
+            });
           }};
 }
 
-// ---- convolution and autograd -------------------------------------------------------------------------------------------------------
+// ---- convolution and autograd
+// -------------------------------------------------------------------------------------------------------
 
 struct ConvNet : nn::Module {
   ConvNet() {
@@ -217,7 +233,8 @@ struct Cube : torch::autograd::Function<Cube> {
     context->save_for_backward({x});
     return x * x * x;
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto x = context->get_saved_variables()[0];
     return {3 * x * x * gradients[0]};
   }
@@ -235,7 +252,9 @@ struct CubeNet : nn::Module {
 Case custom_function() {
   return {"a custom autograd Function", []() -> ModulePtr { return std::make_shared<CubeNet>(); },
           [](Step& step) {
-            simple_step(step, [&] { return static_cast<CubeNet&>(step.module).forward(normal({32, 64}, step.iteration)).pow(2).mean(); });
+            simple_step(step, [&] {
+              return static_cast<CubeNet&>(step.module).forward(normal({32, 64}, step.iteration)).pow(2).mean();
+            });
           }};
 }
 
@@ -248,7 +267,8 @@ struct Thrower : torch::autograd::Function<Thrower> {
 };
 
 Case exceptions() {
-  return {"an exception in the middle of forward or backward", []() -> ModulePtr { return std::make_shared<CubeNet>(); },
+  return {"an exception in the middle of forward or backward",
+          []() -> ModulePtr { return std::make_shared<CubeNet>(); },
           [](Step& step) {
             auto& net = static_cast<CubeNet&>(step.module);
             const Tensor x = normal({32, 64}, step.iteration);
@@ -275,16 +295,23 @@ Case exceptions() {
 }
 
 Case evaluation() {
-  return {"evaluation between steps, weights clamped by hand", []() -> ModulePtr { return std::make_shared<ConvNet>(); },
+  return {"evaluation between steps, weights clamped by hand",
+          []() -> ModulePtr { return std::make_shared<ConvNet>(); },
           [](Step& step) {
             auto& net = static_cast<ConvNet&>(step.module);
             const auto train = [&] {
-              simple_step(step, [&] { return F::cross_entropy(net.forward(normal({8, 3, 16, 16}, step.iteration)), integers(10, {8}, step.iteration)); });
+              simple_step(step, [&] {
+                return F::cross_entropy(net.forward(normal({8, 3, 16, 16}, step.iteration)),
+                                        integers(10, {8}, step.iteration));
+              });
             };
             const auto evaluate = [&] {
               net.eval();
               const torch::NoGradGuard no_grad;
-              step.observed.push_back(step.forward([&] { return net.forward(normal({5, 3, 20, 20}, 900 + step.iteration)).sum(); }).item<double>());
+              step.observed.push_back(step.forward([&] {
+                                            return net.forward(normal({5, 3, 20, 20}, 900 + step.iteration)).sum();
+                                          })
+                                          .item<double>());
               net.train();
             };
             evaluate();
@@ -298,14 +325,19 @@ Case evaluation() {
 }  // namespace
 
 std::vector<Case> zoo() {
-  std::vector<Case> cases{gpt_outside_loss(), gpt_micro_batches(), gpt_changing_length(), gpt_retained_graph(), awkward(), branching(),
-                          convolution(),      double_backward(),   custom_function(),     exceptions(),         evaluation()};
+  std::vector<Case> cases{gpt_outside_loss(), gpt_micro_batches(), gpt_changing_length(), gpt_retained_graph(),
+                          awkward(),          branching(),         convolution(),         double_backward(),
+                          custom_function(),  exceptions(),        evaluation()};
   cases.push_back(library_case<nn::LSTM>(
       "LSTM, two layers with dropout", [] { return nn::LSTM(nn::LSTMOptions(32, 64).num_layers(2).dropout(0.1)); },
-      [](nn::LSTM& m, int i) { return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean(); }));
+      [](nn::LSTM& m, int i) {
+        return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean();
+      }));
   cases.push_back(library_case<nn::GRU>(
       "bidirectional GRU", [] { return nn::GRU(nn::GRUOptions(32, 48).num_layers(2).bidirectional(true)); },
-      [](nn::GRU& m, int i) { return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean(); }));
+      [](nn::GRU& m, int i) {
+        return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean();
+      }));
   cases.push_back(library_case<nn::MultiheadAttention>(
       "MultiheadAttention", [] { return nn::MultiheadAttention(nn::MultiheadAttentionOptions(64, 4).dropout(0.1)); },
       [](nn::MultiheadAttention& m, int i) {
@@ -314,11 +346,18 @@ std::vector<Case> zoo() {
       }));
   cases.push_back(library_case<nn::TransformerEncoder>(
       "TransformerEncoder",
-      [] { return nn::TransformerEncoder(nn::TransformerEncoderOptions(nn::TransformerEncoderLayerOptions(64, 4).dim_feedforward(128), 2)); },
-      [](nn::TransformerEncoder& m, int i) { return m(normal({16, 4, 64}, i)).pow(3).mean(); }));
+      [] {
+        return nn::TransformerEncoder(
+            nn::TransformerEncoderOptions(nn::TransformerEncoderLayerOptions(64, 4).dim_feedforward(128), 2));
+      },
+      [](nn::TransformerEncoder& m, int i) {
+        return m(normal({16, 4, 64}, i)).pow(3).mean();
+      }));
   cases.push_back(library_case<nn::EmbeddingBag>(
       "EmbeddingBag", [] { return nn::EmbeddingBag(nn::EmbeddingBagOptions(500, 32).mode(torch::kMean)); },
-      [](nn::EmbeddingBag& m, int i) { return m(integers(500, {120}, i), torch::tensor({0, 50, 70})).pow(2).mean(); }));
+      [](nn::EmbeddingBag& m, int i) {
+        return m(integers(500, {120}, i), torch::tensor({0, 50, 70})).pow(2).mean();
+      }));
   return cases;
 }
 

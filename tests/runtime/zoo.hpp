@@ -1,13 +1,13 @@
-// The modules of the parity matrix, each with a training step as a user would write it. Sizes are chosen so that activations and
-// weights are larger than what the runtime leaves alone (4 KiB), and small enough for a test.
+// The modules of the parity matrix, each with a training step as a user would write it. Sizes are chosen so that
+// activations and weights are larger than what the runtime leaves alone (4 KiB), and small enough for a test.
 #pragma once
-
-#include <torch/torch.h>
 
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <torch/torch.h>
 
 namespace asterias::test {
 
