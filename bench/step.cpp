@@ -168,7 +168,7 @@ Json report(const Setting& setting, const std::vector<Contender>& contenders) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   Setting setting;
   CLI::App app("Times one training step: plain libtorch against the engine at several budgets");
   app.add_option("--rounds", setting.rounds, "rounds, each contender once a round")->capture_default_str();
@@ -193,4 +193,7 @@ int main(int argc, char** argv) {
     for (auto& contender : contenders)
       contender.percent == 0 ? run_plain(setting, contender) : run_engine(setting, contender);
   std::cout << report(setting, contenders).dump(2) << "\n";
+} catch (const std::exception& error) {
+  std::cerr << "bench_step: " << error.what() << "\n";
+  return 1;
 }

@@ -184,6 +184,12 @@ void TierPool::refresh_foreign() {
   release_cache(0);
 }
 
+void TierPool::stop_caching() {
+  trim();
+  const Lock lock(mutex_);
+  caches_ = false;
+}
+
 void TierPool::trim() {
   const Lock lock(mutex_);
   cache_.clear();
@@ -221,6 +227,7 @@ void TierPool::give_bytes(std::uint64_t charged) noexcept {
 void TierPool::give_pages(device::PageBlock pages) noexcept {
   const Lock lock(mutex_);
   used_bytes_ -= pages.bytes();
+  if (!caches_) return;  // unmapped here, under the lock, as in release_cache
   cached_bytes_ += pages.bytes();
   cache_[pages.bytes()].push_back(std::move(pages));
 }

@@ -110,6 +110,9 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // Gives all cached blocks back to the system.
   void trim();
 
+  // Trims, and from now on gives every freed block back at once: blocks may outlive the runtime that the cache was for.
+  void stop_caching();
+
   void set_poison(bool poison) { poison_ = poison; }
 
   Tier tier() const { return tier_; }
@@ -148,6 +151,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   bool poison_ = false;
 
   mutable std::mutex mutex_;
+  bool caches_ = true;
   std::uint64_t used_bytes_ = 0;
   std::uint64_t foreign_bytes_ = 0;
   std::uint64_t cached_bytes_ = 0;

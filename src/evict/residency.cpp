@@ -545,7 +545,7 @@ void Residency::fail_for_want_of_room(Tier tier) const {
 }
 
 bool Residency::may_exceed(std::uint64_t bytes) {
-  if (!measuring_ || !may_exceed_ || !may_exceed_(bytes)) return false;
+  if (!measuring_ || timeline_.is_suspended() || !may_exceed_ || !may_exceed_(bytes)) return false;
   refused_ = true;
   return true;
 }

@@ -78,6 +78,7 @@ class Timeline {
   // Stops and resumes recording within a pass, for an evaluation in the middle of it.
   void suspend() { ++suspended_; }
   void resume() { --suspended_; }
+  bool is_suspended() const { return suspended_ > 0; }
 
   // Passes an operator boundary: the next moment begins.
   void on_operator(std::uint64_t operator_hash);

@@ -94,6 +94,8 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
       exceptions_(std::uncaught_exceptions()),
       start_(Clock::now()) {
   core.runtime_->check_failure();
+  core.data_->reclaim();
+  if (!records_) core.runtime_->check_excess();
   const std::uint64_t call = mix(mix(signature, core.id_), core.module_->is_training());
   core.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
     if (!records_) return timeline.suspend();
@@ -215,6 +217,7 @@ torch::Tensor EngineCore::buffer(const std::string& name) {
 
 std::uint64_t EngineCore::fingerprint() {
   runtime_->check_failure();
+  data_->reclaim();
   return asterias::fingerprint(*module_);
 }
 

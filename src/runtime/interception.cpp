@@ -151,7 +151,8 @@ class Frame {
     visit_storages(value, [&](c10::StorageImpl* storage) {
       // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are
       // pinned.
-      auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage) : StorageSlot::of(storage);
+      auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage)
+                                 : StorageSlot::find(runtime_->shared_residency(), storage);
       if (!slot) return;
       if (access == evict::Access::kWrite) slot->note_write();
       wants.push_back({slot->resident(), access});

@@ -112,6 +112,9 @@ void ModelData::collect_parameter(const std::string& name, const at::Tensor& par
   record.name = name;
   record.tensor = parameter;
   record.trainable = parameter.requires_grad();
+  record.dtype = parameter.scalar_type();
+  record.sizes = parameter.sizes().vec();
+  record.strides = parameter.strides().vec();
   parameters_.push_back(std::move(record));
   storage_of_.push_back(place->second);
 }
@@ -146,22 +149,48 @@ void ModelData::move_in() {
 }
 
 void ModelData::move_storage_in(std::size_t index) {
-  auto* storage = storages_[index].storage.unsafeGetStorageImpl();
   const auto& place = layout_.places[index];
-  auto* resident = chunks_[place.chunk].param;
+  move_into_chunk(storages_[index].storage.unsafeGetStorageImpl(), place.chunk, place.offset_bytes,
+                  storages_[index].name);
+}
+
+void ModelData::move_into_chunk(c10::StorageImpl* storage, std::uint32_t chunk, std::uint64_t offset_bytes,
+                                const std::string& name) {
+  auto* resident = chunks_[chunk].param;
   auto& residency = runtime_->residency();
   const Tier tier = runtime_->compute_tier();
   if (storage->nbytes() > 0) {
     std::vector<evict::Want> wants{{resident, evict::Access::kWrite}};
-    if (auto* slot = StorageSlot::of(storage)) {
+    if (auto* slot = StorageSlot::find(runtime_->shared_residency(), storage))
       wants.push_back({slot->resident(), evict::Access::kRead});
-    }
     residency.acquire(wants, tier);
-    std::memcpy(residency.address(resident, tier) + place.offset_bytes, storage->data(), storage->nbytes());
+    std::memcpy(residency.address(resident, tier) + offset_bytes, storage->data(), storage->nbytes());
     residency.release(wants, tier);
   }
-  StorageSlot::settle(runtime_->shared_residency(), storage, resident, place.offset_bytes, storages_[index].name);
+  StorageSlot::settle(runtime_->shared_residency(), storage, resident, offset_bytes, name);
   bury();
+}
+
+void ModelData::reclaim() {
+  for (const auto& record : parameters_) {
+    const auto* slot = record.tensor.has_storage() ? StorageSlot::of(record.tensor) : nullptr;
+    if (!slot || slot->resident() != chunks_[record.chunk].param) take_back(record);
+  }
+}
+
+void ModelData::take_back(const ParameterRecord& record) {
+  const at::Tensor& tensor = record.tensor;
+  const bool fits = tensor.has_storage() && tensor.device().is_cpu() && tensor.scalar_type() == record.dtype &&
+                    tensor.sizes() == at::IntArrayRef(record.sizes) &&
+                    tensor.strides() == at::IntArrayRef(record.strides) && tensor.storage_offset() == 0 &&
+                    tensor.storage().nbytes() == tensor_bytes(tensor);
+  if (!fits)
+    throw StateError(StateError::Cause::kMisuse, "parameter '" + record.name +
+                                                     "' was given other data (set_data, load, to) of another shape, "
+                                                     "dtype or layout than the engine laid out; make "
+                                                     "such changes in model_func");
+  move_into_chunk(tensor.storage().unsafeGetStorageImpl(), record.chunk, record.offset_bytes,
+                  "parameter '" + record.name + "'");
 }
 
 void ModelData::route_gradients() {

@@ -47,6 +47,9 @@ struct ParameterRecord {
   std::uint32_t chunk = 0;
   std::uint64_t offset_bytes = 0;  // of the tensor's first element in its chunk
   bool trainable = false;
+  at::ScalarType dtype = at::kFloat;  // as laid out, with sizes and strides
+  std::vector<std::int64_t> sizes;
+  std::vector<std::int64_t> strides;
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
   double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
@@ -81,6 +84,10 @@ class ModelData {
   // The most that the update of one chunk pins.
   std::uint64_t update_working_set_bytes() const;
 
+  // Takes parameters back that were given other data since (set_data, torch::load): copied into their chunks. Costs a
+  // comparison per parameter otherwise. StateError when the data does not fit what was laid out.
+  void reclaim();
+
   // Finds a parameter by any of its names, or by its tensor; null when unknown.
   ParameterRecord* find(const std::string& name);
   ParameterRecord* find(const at::Tensor& tensor);
@@ -101,6 +108,9 @@ class ModelData {
   void make_chunks();
   void move_in();
   void move_storage_in(std::size_t storage);
+  void move_into_chunk(c10::StorageImpl* storage, std::uint32_t chunk, std::uint64_t offset_bytes,
+                       const std::string& name);
+  void take_back(const ParameterRecord& record);
   void route_gradients();
   void take_gradient(ParameterRecord& record);
 

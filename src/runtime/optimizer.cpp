@@ -200,6 +200,7 @@ torch::Tensor Optimizer::step(LossClosure closure) {
 
 // Everything that can be refused is refused before the first chunk changes.
 void Optimizer::update() {
+  data_.reclaim();
   plan_update(clip_factor());
   core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");
   if (!stepped_.empty()) core_.runtime_->end_measuring();

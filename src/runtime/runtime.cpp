@@ -31,10 +31,11 @@ constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
 constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
 
-std::uint64_t library_bytes() {
+// `earlier_bytes` are blocks that outlived an earlier runtime: they are in nobody's pool now.
+std::uint64_t library_bytes(std::uint64_t earlier_bytes) {
   const std::uint64_t resident = resident_set_bytes();
   const std::uint64_t mapped = device::PageBlock::mapped_bytes();
-  return resident > mapped ? resident - mapped : 0;
+  return (resident > mapped ? resident - mapped : 0) + earlier_bytes;
 }
 
 std::uint64_t resolve_memory_limit(const ByteLimit& limit) {
@@ -77,7 +78,8 @@ std::unique_ptr<chunk::SwapSpace> open_swap(const EngineConfig& config) {
 
 chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
   const std::uint64_t cpu_limit = clip_to_machine(resolve_memory_limit(config.tiers.cpu.limit));
-  auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, library_bytes, kLibrarySlackBytes);
+  const auto measure = [earlier = device::PageBlock::mapped_bytes()] { return library_bytes(earlier); };
+  auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, measure, kLibrarySlackBytes);
   if (config.device != "simulated") return {nullptr, std::move(cpu), open_swap(config)};
   auto gpu = chunk::TierPool::create(Tier::kGpu, resolve_memory_limit(config.tiers.gpu.limit));
   const auto& link = config.tiers.gpu.link;
@@ -164,6 +166,8 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
   release_last_outputs();
   current_runtime.store(nullptr, std::memory_order_release);
   StorageSlot::release_survivors(runtime->residency_);
+  for (const Tier tier : runtime->residency_->hierarchy().levels())
+    if (tier != Tier::kNvme) runtime->residency_->hierarchy().pool(tier).stop_caching();
 }
 
 Runtime::Runtime(const EngineConfig& config)
@@ -190,6 +194,10 @@ void Runtime::check_refusal() const {
   if (!is_measuring_) return;
   residency_->hierarchy().pool(Tier::kCpu).refresh_foreign();
   if (residency_->is_refused() || !smallest_budgets(true).empty()) refuse("measured over one pass", true);
+}
+
+void Runtime::check_excess() const {
+  if (is_measuring_ && residency_->is_refused()) refuse("measured before the first pass", false);
 }
 
 void Runtime::end_measuring() {

@@ -38,6 +38,9 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   // Throws BudgetError if the measuring pass had to exceed a limit, or if what it measured will not fit once optimizer
   // state exists. After the first update nothing is judged any more.
   void check_refusal() const;
+  // Throws BudgetError only if a limit has been exceeded already: for an evaluation, which is not measured and gets no
+  // excess.
+  void check_excess() const;
   bool is_measuring() const { return is_measuring_; }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();

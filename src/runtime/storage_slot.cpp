@@ -1,5 +1,6 @@
 #include "runtime/storage_slot.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <mutex>
@@ -77,8 +78,37 @@ StorageSlot* StorageSlot::of(const at::Tensor& tensor) {
   return of(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl());
 }
 
+StorageSlot* StorageSlot::find(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
+  auto* slot = of(storage);
+  if (!slot || slot->residency_ == residency) return slot;
+  move_over(residency, storage);
+  return nullptr;
+}
+
+// Copies the bytes out of an earlier runtime, whose tiers stay until its last slot dies, into plain memory of this one.
+void StorageSlot::move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
+  const auto* slot = of(storage);
+  const auto earlier = slot->residency_;
+  const evict::Want want{slot->resident_, evict::Access::kRead};
+  earlier->acquire({&want, 1}, kSurvivorTier);
+  chunk::Block block;
+  try {
+    block = residency->allocate(std::max<std::uint64_t>(storage->nbytes(), 1), kSurvivorTier);
+  } catch (...) {
+    earlier->release({&want, 1}, kSurvivorTier);
+    throw;
+  }
+  std::memcpy(block.data(), earlier->address(want.resident, kSurvivorTier) + slot->offset_bytes_, storage->nbytes());
+  earlier->release({&want, 1}, kSurvivorTier);
+  const at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());  // the slot dies with it
+  storage->*member(ThrowOnRead{}) = false;
+  storage->set_data_ptr_noswap(data_ptr_of(std::move(block)));
+}
+
 StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
-  if (auto* slot = of(storage)) return slot;
+  static std::mutex adoption;  // two threads may meet a loader's tensor at once
+  const std::lock_guard lock(adoption);
+  if (auto* slot = find(residency, storage)) return slot;
   const chunk::Block* block = block_of(storage);
   if (!block || block->bytes() < kMinAdoptedBytes || !residency->hierarchy().has(block->pool()->tier())) return nullptr;
   if (&residency->hierarchy().pool(block->pool()->tier()) != block->pool()) return nullptr;  // an earlier runtime's

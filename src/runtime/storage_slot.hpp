@@ -31,6 +31,9 @@ class StorageSlot final : public evict::Tenant {
   static StorageSlot* of(c10::StorageImpl* storage);
   static StorageSlot* of(const at::Tensor& tensor);
 
+  // Finds the slot of a storage in `residency`. A tensor that outlived an earlier runtime leaves that one first.
+  static StorageSlot* find(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
+
   // Makes the storage an activation resident if its block is ours and large enough; returns its slot, or null.
   static StorageSlot* adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
 
@@ -63,6 +66,7 @@ class StorageSlot final : public evict::Tenant {
   StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
               std::string name);
   static void on_storage_death(void* slot);
+  static void move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
   void point(c10::StorageImpl* storage, std::byte* data);
   void return_block(c10::StorageImpl* storage, chunk::Block block);
   static bool release_activation(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);

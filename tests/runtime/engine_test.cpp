@@ -537,4 +537,70 @@ CATCH_TEST_CASE_METHOD(OneThread, "a module that outlived its engine trains on u
   CATCH_CHECK(other.fingerprint() == want_other);
 }
 
+// ---- data of another origin
+// ------------------------------------------------------------------------------------------
+
+CATCH_TEST_CASE_METHOD(OneThread, "parameters that set_data or torch::load replaced go on training", "[engine]") {
+  const auto other = [] { return torch::full({DeepImpl::kWidth, DeepImpl::kWidth}, 0.01); };
+  torch::manual_seed(3);
+  Deep plain;
+  PlainOptimizer reference(trainable(*plain), hybrid_adam::Algorithm::kAdamW,
+                           hyper_of(OptimizerType::kAdamW, adamw_config().optimizer.params), 0);
+  for (int i = 0; i < 4; ++i) {
+    if (i == 2) plain->layers[3]->weight.set_data(other());
+    reference.zero_grad();
+    (plain(batch(i)) - 0.1).pow(2).mean().backward();
+    reference.step();
+  }
+  torch::manual_seed(3);
+  auto [engine, optimizer] = initialize_engine(make_deep, always_absent());
+  for (int i = 0; i < 4; ++i) {
+    if (i == 2) engine.module()->layers[3]->weight.set_data(other());
+    optimizer.zero_grad();
+    engine.backward((engine(batch(i)) - 0.1).pow(2).mean());
+    optimizer.step();
+  }
+  CATCH_CHECK(engine.fingerprint() == fingerprint(*plain));
+  engine.module()->layers[3]->weight.set_data(torch::zeros({2, 2}));
+  CATCH_CHECK_THROWS_WITH(engine(batch(1)), Contains("layers") && Contains("another shape"));
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "what outlived an engine keeps its bits under the next one", "[engine]") {
+  const auto config = with_room(tight());
+  torch::manual_seed(3);
+  Deep plain;
+  plain(batch(0));  // moves the buffer
+  PlainOptimizer reference(trainable(*plain), hybrid_adam::Algorithm::kAdamW,
+                           hyper_of(OptimizerType::kAdamW, adamw_config().optimizer.params), 0);
+  for (int i = 0; i < 4; ++i) {
+    reference.zero_grad();
+    (plain(batch(i)) - 0.1).pow(2).mean().backward();
+    reference.step();
+  }
+  std::shared_ptr<DeepImpl> module;
+  Tensor output;
+  double sum = 0;
+  torch::manual_seed(3);
+  {
+    auto [engine, optimizer] = initialize_engine(make_deep, always_absent());
+    module = engine.module();
+    output = engine(batch(0));
+    sum = output.sum().item<double>();
+    optimizer.zero_grad();
+  }
+  auto [engine, optimizer] = initialize_engine(module, config);
+  CATCH_CHECK(output.sum().item<double>() == sum);
+  train(engine, optimizer, 4);
+  CATCH_CHECK(engine.fingerprint() == fingerprint(*plain));
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "an evaluation gets no more than its budget, also before the first step",
+                       "[engine]") {
+  const auto config = tight();
+  const auto wide = torch::ones({static_cast<std::int64_t>(*config.tiers.gpu.limit.bytes) / 256, DeepImpl::kWidth});
+  auto [engine, optimizer] = initialize_engine(make_deep, config);
+  const torch::NoGradGuard no_grad;
+  CATCH_CHECK_THROWS_AS(engine(wide), OutOfMemory);
+}
+
 }  // namespace asterias::test

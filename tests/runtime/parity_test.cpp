@@ -125,4 +125,19 @@ CATCH_TEST_CASE("everything evicted after every operator, freed memory poisoned,
   }
 }
 
+CATCH_TEST_CASE("everything written to the drive and read back around every operator", "[parity]") {
+  for (const auto& test : zoo()) {
+    CATCH_DYNAMIC_SECTION(test.name) {
+      auto config = simulated(kAmple);
+      config.device = "cpu";
+      config.tiers.gpu = TierConfig();
+      config.debug.evict_always = true;
+      const auto run = train_engine(test, config);
+      CATCH_CHECK(difference(train_plain(test), run.outcome) == "");
+      CATCH_CHECK(run.stats.nvme_write_bytes > 0);
+      CATCH_CHECK(run.stats.nvme_read_bytes > 0);
+    }
+  }
+}
+
 }  // namespace asterias::test
