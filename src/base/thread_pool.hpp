@@ -5,7 +5,7 @@
 //
 // Invariants
 //   * parallel_for calls the function exactly once for each index, on the caller's thread and on at most size()-1
-//   others.
+//     others.
 //   * Nothing is allocated by a call to parallel_for.
 //
 // Threading: parallel_for from one thread at a time; thread-compatible otherwise.

@@ -6,10 +6,10 @@
 //
 // Invariants
 //   * Every storage lies in exactly one chunk and starts at a multiple of kTensorAlignment bytes: a GEMM may choose
-//   other code for
+//     other code for
 //     another alignment, and then placement would change bits.
 //   * Chunks have chunk_bytes, except the last of a partition (cut to what it holds) and those made for one storage
-//   that is larger.
+//     that is larger.
 //   * Chunk sizes are multiples of kChunkGranule, so that any of them can go to disk by direct I/O.
 //
 // Threading: pure functions on values. Units: bytes.

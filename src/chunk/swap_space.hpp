@@ -6,7 +6,7 @@
 // Invariants
 //   * used_bytes() is the sum of all living Extents and stays below the limit, except through take_beyond_limit.
 //   * Living Extents never overlap. Files grow on demand and never shrink; together they never pass the limit (same
-//   exception).
+//     exception).
 //
 // Threading: thread-safe; transfers complete on the files' own threads. Units: bytes, rounded up to
 // device::kBlockFileAlignment.

@@ -21,8 +21,7 @@ std::byte* allocate_small(std::uint64_t bytes) {
 
 }  // namespace
 
-// ---- Reservation and Block
-// ----------------------------------------------------------------------------------------------------------
+// ---- Reservation and Block ------------------------------------------------------------------------------------------
 
 Reservation::Reservation(Reservation&& other) noexcept
     : pool_(std::move(other.pool_)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -80,8 +79,7 @@ void Block::give_back() noexcept {
   data_ = nullptr;
 }
 
-// ---- TierPool
-// -----------------------------------------------------------------------------------------------------------------------
+// ---- TierPool -------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
                                            std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes) {

@@ -2,7 +2,7 @@
 //
 // Safe against runs that start, end and clean at the same time. The protocol, kept by swap_file.cpp as well:
 //   * A file appears under its *.swap name only when its owner holds the lock (it is made under a temporary name), and
-//   no rename
+//     no rename
 //     ever replaces an existing name.
 //   * Only who holds a file's lock unlinks it. So a name whose locked file still has a link is that file's name.
 //

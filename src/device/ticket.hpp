@@ -5,7 +5,7 @@
 //
 // Invariants
 //   * A transfer's memory outlives its ticket: the destructor blocks until the transfer has ended (its error is
-//   dropped).
+//     dropped).
 //   * wait() returns or throws the same thing every time.
 //
 // Threading: one owner; the completing side is on another thread. Move-only.

@@ -51,8 +51,7 @@ Residency::~Residency() {
       }
 }
 
-// ---- residents
-// ----------------------------------------------------------------------------------------------------------------------
+// ---- residents ------------------------------------------------------------------------------------------------------
 
 Resident* Residency::add_resident(std::uint64_t bytes) {
   auto& resident = residents_.emplace_back(std::make_unique<Resident>());
@@ -174,8 +173,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   return block;
 }
 
-// ---- pins
-// ---------------------------------------------------------------------------------------------------------------------------
+// ---- pins -----------------------------------------------------------------------------------------------------------
 
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
@@ -333,8 +331,7 @@ void Residency::write_behind(Resident* resident, Tier tier) {
   if (!failure_) start_write_behind(resident, tier);
 }
 
-// ---- running ahead of what is foretold
-// ----------------------------------------------------------------------------------------------
+// ---- running ahead of what is foretold ------------------------------------------------------------------------------
 
 // Fetches what the next operators need and cleans what will have to leave, so that neither is waited for when its time
 // comes.
@@ -443,8 +440,7 @@ bool Residency::start_write_behind(Resident* resident, Tier tier) {
   return true;
 }
 
-// ---- moves
-// --------------------------------------------------------------------------------------------------------------------------
+// ---- moves ----------------------------------------------------------------------------------------------------------
 
 void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket) {
   transition(resident->on(from).state, CopyState::kLeaving);
@@ -515,8 +511,7 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
   for (Tenant* tenant : resident->tenants) tenant->follow(payload);
 }
 
-// ---- room
-// ---------------------------------------------------------------------------------------------------------------------------
+// ---- room -----------------------------------------------------------------------------------------------------------
 
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
@@ -679,8 +674,7 @@ void Residency::evict_all() {
   hierarchy_.pool(tier).trim();
 }
 
-// ---- books
-// --------------------------------------------------------------------------------------------------------------------------
+// ---- books ----------------------------------------------------------------------------------------------------------
 
 std::uint64_t Residency::unmovable_bytes(Tier tier) const {
   const std::uint64_t used = hierarchy_.pool(tier).used_bytes();

@@ -6,12 +6,11 @@
 //
 // Invariants
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
-//   they are there.
+//     they are there.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
-//   allocation.
+//     allocation.
 //   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing
-//   has changed
-//     but what lies where.
+//     has changed but what lies where.
 //   * After a failed transfer the first error is kept (failure()); the payload is where it was.
 //
 // Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it.
@@ -93,10 +92,9 @@ class Residency {
   void retire(Resident* resident);
   // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
   void forget(Resident* resident);
-  // Takes the payload out as a plain block on `tier` (without it: the compute tier), its only copy, and ends the
-  // resident. For survivors of the last engine. Empty when it does not fit. REQUIRES: unpinned.
+  // Takes the payload out as a plain block on `tier`, its only copy, and ends the resident. For survivors of the last
+  // engine. Empty when it does not fit. REQUIRES: unpinned.
   chunk::Block surrender(Resident* resident, Tier tier);
-  chunk::Block surrender(Resident* resident) { return surrender(resident, hierarchy_.compute_tier()); }
 
   // ---- pins
   // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError

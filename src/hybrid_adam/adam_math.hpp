@@ -17,7 +17,7 @@
 //   * Elementwise: an element's result depends on its own inputs and the constants, never on its position.
 //   * Only the operations above touch data: nothing is left to the compiler to fuse, reorder or widen.
 //   * Stored moments are never denormal: without a gradient they decay, and would otherwise spend thousands of steps
-//   there
+//     there
 //     at a tenth of the speed. The step itself still uses the value before it is flushed, as torch does.
 //   * Parameters are stored as computed, denormal or not; only moments are flushed.
 //   * Callers run in the default IEEE mode (ieee_mode.hpp: no FTZ, no DAZ, to nearest); CUDA without -ftz=true.

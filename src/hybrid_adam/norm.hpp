@@ -9,7 +9,7 @@
 // Invariants
 //   * Any cutting of a tensor into add() calls gives the same bits.
 //   * Squares of floats are exact in double, and cannot overflow there: total() is finite exactly when every element
-//   is,
+//     is,
 //     else inf or NaN. The relative error is below 1e-13.
 //   * The caller's floating-point mode does not matter (ieee_mode.hpp): denormals count.
 //

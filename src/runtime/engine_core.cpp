@@ -85,8 +85,7 @@ void EngineCore::note_update_need() {
   runtime_->residency().note_future_need(Tier::kCpu, data_->update_working_set_bytes(), "the optimizer update");
 }
 
-// ---- passes
-// -------------------------------------------------------------------------------------------------------------------------
+// ---- passes ---------------------------------------------------------------------------------------------------------
 
 EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
     : core_(core),
@@ -142,8 +141,7 @@ void EngineCore::end_pass() {
   runtime_->check_refusal();
 }
 
-// ---- steps
-// --------------------------------------------------------------------------------------------------------------------------
+// ---- steps ----------------------------------------------------------------------------------------------------------
 
 void EngineCore::finish_step(double grad_norm, double update_ms) {
   auto& residency = runtime_->residency();
@@ -185,8 +183,7 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
   next_.loss = std::nan("");
 }
 
-// ---- looking
-// ------------------------------------------------------------------------------------------------------------------------
+// ---- looking --------------------------------------------------------------------------------------------------------
 
 torch::Tensor EngineCore::parameter(const std::string& name) {
   runtime_->check_failure();

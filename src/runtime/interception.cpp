@@ -23,8 +23,7 @@ constexpr auto kKey = c10::DispatchKey::Fake;
 
 using Wants = c10::SmallVector<evict::Want, 8>;
 
-// ---- which storages an argument names
-// -----------------------------------------------------------------------------------------------
+// ---- which storages an argument names -------------------------------------------------------------------------------
 
 bool is_compressed_sparse(c10::Layout layout) {
   return layout == at::kSparseCsr || layout == at::kSparseCsc || layout == at::kSparseBsr || layout == at::kSparseBsc;
@@ -69,8 +68,7 @@ std::uint64_t hash_call(const OperatorInfo& info, c10::ArrayRef<c10::IValue> arg
   return hash;
 }
 
-// ---- per-thread state
-// ---------------------------------------------------------------------------------------------------------------
+// ---- per-thread state -----------------------------------------------------------------------------------------------
 
 class Frame;
 thread_local Frame* outermost_frame = nullptr;
@@ -90,8 +88,7 @@ struct LastOutputs {
 };
 thread_local LastOutputs last_outputs;
 
-// ---- one operator
-// -------------------------------------------------------------------------------------------------------------------
+// ---- one operator ---------------------------------------------------------------------------------------------------
 
 // Everything pinned for one outermost operator and those nested in it.
 class Frame {

@@ -6,9 +6,9 @@
 //
 // Invariants
 //   * What an operator names is on the compute tier from before its kernel starts until the outermost operator of the
-//   thread ends.
+//     thread ends.
 //   * The outputs of a thread's last operator stay until its next one: at::tensor({...}) and empty + accessor fill them
-//   by pointer.
+//     by pointer.
 //   * No lock is held while a kernel runs.
 //
 // Threading: per-thread state; the residency it calls is thread-safe.

@@ -6,10 +6,10 @@
 //
 // Invariants
 //   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their
-//   place.
+//     place.
 //   * Only trainable fp32 parameters have grad and state chunks; those have no memory before their first use.
 //   * While a gradient lies in its slot, .grad is an ordinary tensor over it: accumulation, clipping by hand and
-//   reading are torch's own.
+//     reading are torch's own.
 //
 // Threading: construction and destruction on the engine's thread; gradient hooks on whatever thread autograd uses for
 // that parameter.

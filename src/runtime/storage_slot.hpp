@@ -7,7 +7,7 @@
 //
 // Invariants
 //   * Only storages whose memory came from our allocator (runtime/allocator.hpp) or that belong to a module's
-//   parameters have slots;
+//     parameters have slots;
 //     from_blob, mmap, copy-on-write and opaque storages are left alone.
 //   * A slot holds its storage weakly: it never keeps a tensor alive.
 //

@@ -92,6 +92,7 @@ CATCH_TEST_CASE("every SIMD target updates random values to the same bits") {
 }
 
 CATCH_TEST_CASE("length and alignment change no bit and nothing outside is written") {
+  std::size_t compared = 0;
   const Arrays input = random_arrays(4099, 2);
   for (const Variant& variant : all_variants()) {
     const Arrays want = updated_on(SimdTarget::kPortable, variant, input);
@@ -104,6 +105,7 @@ CATCH_TEST_CASE("length and alignment change no bit and nothing outside is writt
                     {param.data(), grad.data(), exp_avg.data(), sq.data(), count});
           const bool same = param.matches(want.param) && grad.matches(want.grad) && exp_avg.matches(want.exp_avg) &&
                             sq.matches(want.exp_avg_sq);
+          ++compared;
           if (same) continue;
           CATCH_FAIL_CHECK(variant.name << " on " << target_name(target) << ", count " << count << ", offset "
                                         << offset);
@@ -111,7 +113,7 @@ CATCH_TEST_CASE("length and alignment change no bit and nothing outside is writt
       }
     }
   }
-  CATCH_SUCCEED();
+  CATCH_CHECK(compared > 0);  // every difference has failed above
 }
 
 CATCH_TEST_CASE("update_parallel gives the same bits for any number of threads") {

@@ -101,8 +101,7 @@ Deep trained_plainly(int steps = 3) {
 
 }  // namespace
 
-// ---- making one
-// ---------------------------------------------------------------------------------------------------------------------
+// ---- making one -----------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "an engine takes a function of a holder, of a pointer, or a ready module",
                        "[engine]") {
@@ -207,8 +206,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "one engine after another in the same process,
   }
 }
 
-// ---- looking into it
-// ----------------------------------------------------------------------------------------------------------------
+// ---- looking into it ------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "parameter, gradient and buffer copy out, by any name", "[engine]") {
   auto config = tight();
@@ -334,8 +332,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "plan() foretells the need of every moment and
   CATCH_CHECK(tier_plan(plan, Tier::kGpu).smallest_bytes >= tier_plan(plan, Tier::kGpu).working_set_bytes);
 }
 
-// ---- pins and threads
-// ---------------------------------------------------------------------------------------------------------------
+// ---- pins and threads -----------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent tensor names itself and what to do",
                        "[engine]") {
@@ -418,8 +415,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "torch::save under pin writes what a plain mod
   CATCH_CHECK(fingerprint(*loaded) == want);
 }
 
-// ---- evaluation
-// ---------------------------------------------------------------------------------------------------------------------
+// ---- evaluation -----------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "evaluation at any time disturbs neither the trace nor the training", "[engine]") {
   const auto want = fingerprint(*trained_plainly(6));
@@ -476,8 +472,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "an evaluation that keeps gradients on costs o
   CATCH_CHECK(engine.fingerprint() == want);
 }
 
-// ---- outliving it
-// -------------------------------------------------------------------------------------------------------------------
+// ---- outliving it ---------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "what the user keeps outlives the engine: module, logits, gradients, graph",
                        "[engine]") {
@@ -537,8 +532,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a module that outlived its engine trains on u
   CATCH_CHECK(other.fingerprint() == want_other);
 }
 
-// ---- data of another origin
-// ------------------------------------------------------------------------------------------
+// ---- data of another origin -----------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "parameters that set_data or torch::load replaced go on training", "[engine]") {
   const auto other = [] { return torch::full({DeepImpl::kWidth, DeepImpl::kWidth}, 0.01); };

@@ -57,8 +57,7 @@ struct Trained {
 
 }  // namespace
 
-// ---- the formulas
-// -------------------------------------------------------------------------------------------------------------------
+// ---- the formulas ---------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "Adam, AdamW and SGD step as plain libtorch with the same formula", "[optimizer]") {
   OptimizerParams adam;
@@ -88,8 +87,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "Adam, AdamW and SGD step as plain libtorch wi
     }
 }
 
-// ---- options and groups
-// -------------------------------------------------------------------------------------------------------------
+// ---- options and groups ---------------------------------------------------------------------------------------------
 
 // Trains under a scheduler made by `make_scheduler`: on the engine's optimizer, and for plain libtorch on one of
 // torch's own, of which only the lr is used. Returns the lr of every step.
@@ -180,8 +178,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "param groups by name pattern or by function h
   CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, config, wrong), ConfigError);
 }
 
-// ---- clipping
-// -----------------------------------------------------------------------------------------------------------------------
+// ---- clipping -------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradient_clipping is the global norm, over all chunks", "[optimizer]") {
   auto config = adamw_config();
@@ -238,8 +235,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients changed by hand are clipped by what
   });
 }
 
-// ---- gradients
-// ----------------------------------------------------------------------------------------------------------------------
+// ---- gradients ------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "several backward calls per step accumulate", "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
@@ -326,8 +322,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients that do not fit their parameter are
   CATCH_CHECK(trained.fingerprint() != before);
 }
 
-// ---- between steps
-// ------------------------------------------------------------------------------------------------------------------
+// ---- between steps --------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "in-place changes under NoGradGuard stick", "[optimizer]") {
   check_same_bits(adamw_config(), make_deep, [](auto& run) {
@@ -387,8 +382,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "step() without any backward changes nothing, 
   });
 }
 
-// ---- refusals
-// -----------------------------------------------------------------------------------------------------------------------
+// ---- refusals -------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "amsgrad is refused before anything changes", "[optimizer]") {
   Trained trained;

@@ -17,8 +17,7 @@
 
 namespace asterias::test {
 
-// ---- a module to train
-// --------------------------------------------------------------------------------------------------------------
+// ---- a module to train ----------------------------------------------------------------------------------------------
 
 // Layers of 16 KiB each and a buffer that changes, deep enough that 12 % of the model data are a few layers.
 struct DeepImpl : torch::nn::Module {
@@ -58,8 +57,7 @@ struct OneThread {
   const int before = at::get_num_threads();
 };
 
-// ---- the two sides
-// ------------------------------------------------------------------------------------------------------------------
+// ---- the two sides --------------------------------------------------------------------------------------------------
 
 inline hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
   switch (type) {

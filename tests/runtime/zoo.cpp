@@ -37,8 +37,7 @@ Case library_case(const std::string& name, std::function<Holder()> make, std::fu
           }};
 }
 
-// ---- GPT
-// ----------------------------------------------------------------------------------------------------------------------------
+// ---- GPT ------------------------------------------------------------------------------------------------------------
 
 models::GptOptions gpt_options(double dropout) {
   models::GptOptions options;
@@ -106,8 +105,7 @@ Case gpt_retained_graph() {
           }};
 }
 
-// ---- a module with everything awkward in it
-// -----------------------------------------------------------------------------------------
+// ---- a module with everything awkward in it -------------------------------------------------------------------------
 
 // Several inputs, a tuple as output, a frozen layer between trained ones, a parameter used in some steps only, one
 // never used, a module used twice, one parameter under two names, views of parameters, item(), an in-place buffer
@@ -184,8 +182,7 @@ Case branching() {
           }};
 }
 
-// ---- convolution and autograd
-// -------------------------------------------------------------------------------------------------------
+// ---- convolution and autograd ---------------------------------------------------------------------------------------
 
 struct ConvNet : nn::Module {
   ConvNet() {
