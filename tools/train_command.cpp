@@ -8,7 +8,6 @@
 
 #include "models/gpt.hpp"
 #include "tools/byte_text.hpp"
-#include "tools/run_log.hpp"
 #include "tools/train_report.hpp"
 
 namespace asterias::tools {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "asterias/engine.h"
+#include "asterias/run_log.h"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "runtime/config.hpp"

@@ -36,7 +36,10 @@ runtime::StateLists state_lists(const EngineConfig& config) {
 }  // namespace
 
 EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of)
-    : id_(next_engine_id()), config_(config), runtime_((config.validate(), runtime::Runtime::attach(config))) {
+    : id_(next_engine_id()),
+      step_start_(Clock::now()),
+      config_(config),
+      runtime_((config.validate(), runtime::Runtime::attach(config))) {
   next_.loss = std::nan("");
   runtime_->residency().count_content(false);
   try {
@@ -149,6 +152,7 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
   next_.step = stats_.step + 1;
   next_.grad_norm = grad_norm;
   next_.update_ms = update_ms;
+  next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
   next_.stall_fetch_ms = static_cast<double>(moved.stall_fetch_ns) / 1e6;
   next_.stall_evict_ms = static_cast<double>(moved.stall_evict_ns) / 1e6;
@@ -218,6 +222,9 @@ std::uint64_t EngineCore::fingerprint() {
   return asterias::fingerprint(*module_);
 }
 
+void EngineCore::start_trace() {}
+StepTrace EngineCore::stop_trace() { return {}; }
+
 Plan EngineCore::plan() const {
   Plan plan;
   plan.chunk_bytes = data_->chunk_bytes();
@@ -232,8 +239,11 @@ Plan EngineCore::plan() const {
     plan.tiers.push_back({smallest.tier,
                           is_memory ? residency.hierarchy().pool(smallest.tier).limit_bytes()
                                     : residency.hierarchy().swap().limit_bytes(),
-                          is_memory ? needs.working_set[at] : 0, is_memory ? needs.working_set_at[at] : "",
-                          smallest.bytes});
+                          is_memory ? needs.working_set[at] : 0,
+                          is_memory ? needs.working_set_at[at] : "",
+                          smallest.bytes,
+                          0,
+                          {}});
   }
   residency.with_timeline([&](const evict::Timeline& timeline) {
     if (!timeline.plan()) return;

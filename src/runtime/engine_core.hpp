@@ -44,6 +44,8 @@ class EngineCore {
   std::uint64_t fingerprint();
   const StepStats& stats() const { return stats_; }
   Plan plan() const;
+  void start_trace();
+  StepTrace stop_trace();
 
   // One forward of the module (or of engine.run). In gradient mode it opens a pass or goes on with the open one;
   // without, the timeline stands still. Ends the pass early when an exception leaves it.
@@ -69,7 +71,9 @@ class EngineCore {
   void note_update_need();
   void end_pass();
   void finish_step(double grad_norm, double update_ms);
+
   std::uint64_t id_;
+  std::chrono::steady_clock::time_point step_start_;
   EngineConfig config_;
   std::shared_ptr<runtime::Runtime> runtime_;
   runtime::Scope scope_;

@@ -10,14 +10,24 @@
 
 #include "base/error.hpp"
 #include "base/tier.hpp"
+#include "evict/content_kind.hpp"
+#include "evict/step_trace.hpp"
 
 namespace asterias {
+
+using evict::content_kind_name;
+using evict::ContentBytes;
+using evict::ContentKind;
+using evict::kNumContentKinds;
+using evict::StepTrace;
 
 struct TierStats {
   bool present = false;
   std::uint64_t used_bytes = 0;   // at the end of the step, libraries included on the cpu tier
   std::uint64_t peak_bytes = 0;   // within the step
   std::uint64_t limit_bytes = 0;  // UINT64_MAX: none
+  ContentBytes bytes_by_kind{};   // at the end of the step; sums to used_bytes
+  ContentBytes peak_by_kind{};    // when the tier held most; sums to peak_bytes
 };
 
 // One step: everything since the step before it.
@@ -27,13 +37,20 @@ struct StepStats {
   double lr = 0;            // of the first param group
   double grad_norm = 0;     // global L2 norm before clipping; NaN unless gradient_clipping is set
   bool is_warm_up = false;  // some pass of this step was recorded, not foretold
+  bool skipped = false;     // the update was not done; never so in this version
   std::int64_t num_passes = 0;
   std::uint64_t num_operators = 0;
+  double wall_ms = 0;  // since the end of the step before, or since the engine was made
   double forward_ms = 0;
   double backward_ms = 0;
   double update_ms = 0;
-  double stall_fetch_ms = 0;
-  double stall_evict_ms = 0;
+  // Time spent waiting for the end of a move, by the edge it went over.
+  double stall_nvme_read_ms = 0;
+  double stall_h2d_ms = 0;
+  double stall_nvme_write_ms = 0;
+  double stall_d2h_ms = 0;
+  double stall_fetch_ms = 0;  // for bytes to arrive: NVMe reads and H2D
+  double stall_evict_ms = 0;  // for bytes to leave: NVMe writes and D2H
   std::array<TierStats, kNumTiers> tiers;
   std::uint64_t h2d_bytes = 0;
   std::uint64_t d2h_bytes = 0;
@@ -59,6 +76,10 @@ struct Plan {
     std::uint64_t working_set_bytes;  // the most that was pinned and unmovable at once
     std::string working_set_at;       // the operator or phase that needed it
     std::uint64_t smallest_bytes;     // the smallest sufficient limit with the others as given, rounded up to a MiB
+    // The most that the tier will hold in a later step, libraries included on the cpu tier, and what that is. Computed
+    // from the traced passes, not taken from the counters. 0 before the first pass has ended.
+    std::uint64_t predicted_peak_bytes = 0;
+    ContentBytes predicted_by_kind{};  // sums to predicted_peak_bytes
   };
   std::uint64_t chunk_bytes = 0;
   std::uint64_t num_chunks = 0;        // of the param list
@@ -68,6 +89,16 @@ struct Plan {
   // By moment of the last traced pass, on the compute tier: bytes pinned and unmovable at once. The budget for what
   // moves is the limit less this. Empty before the first pass has ended.
   std::vector<std::uint64_t> need_bytes_by_moment;
+  bool is_measured = false;        // a pass has been traced
+  ContentBytes content_by_kind{};  // all model data, and the most activations, unmovable bytes and libraries at once
+  // What a later step will move, computed as the peaks are. 0 before the first pass has ended.
+  std::uint64_t predicted_h2d_bytes = 0;
+  std::uint64_t predicted_d2h_bytes = 0;
+  std::uint64_t predicted_nvme_read_bytes = 0;
+  std::uint64_t predicted_nvme_write_bytes = 0;
+
+  // Writes the fields as one JSON object.
+  std::string to_json() const;
 };
 
 }  // namespace asterias

@@ -68,7 +68,7 @@ CATCH_TEST_CASE("data that cannot be trained on is refused") {
 
 CATCH_TEST_CASE("logs that cannot be written end the run as I/O errors, a folder that cannot be made as usage") {
   const TemporaryFolder folder;
-  check_refusal(train_tiny({"--steps", "1", "--log-dir", folder.add("file", "x") + "/logs"}), 2, "--log-dir");
+  check_refusal(train_tiny({"--steps", "1", "--log-dir", folder.add("file", "x") + "/logs"}), 2, "log folder");
   std::filesystem::create_directories(folder.path() + "/taken/steps.jsonl");
   check_refusal(train_tiny({"--steps", "1", "--log-dir", folder.path() + "/taken"}), 4, "steps.jsonl");
   std::filesystem::create_directories(folder.path() + "/full");
