@@ -17,6 +17,8 @@
 
 namespace asterias::evict {
 
+constexpr int index_of(Tier tier) { return static_cast<int>(tier); }
+
 // Somebody whose pointers follow a resident's bytes on the compute tier.
 class Tenant {
  public:
