@@ -16,6 +16,10 @@ bool Hierarchy::has(Tier tier) const { return std::find(levels_.begin(), levels_
 
 Tier Hierarchy::below(Tier tier) const { return *std::next(std::find(levels_.begin(), levels_.end(), tier)); }
 
+std::uint64_t Hierarchy::limit_bytes(Tier tier) const {
+  return tier == Tier::kNvme ? swap_->limit_bytes() : pool(tier).limit_bytes();
+}
+
 MoveTicket Hierarchy::copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const {
   return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to, source, bytes));
 }

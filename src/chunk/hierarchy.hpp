@@ -38,6 +38,9 @@ class Hierarchy {
   // REQUIRES: has(Tier::kNvme).
   SwapSpace& swap() const { return *swap_; }
 
+  // REQUIRES: a tier that is there. UINT64_MAX: none.
+  std::uint64_t limit_bytes(Tier tier) const;
+
   // Starts a copy between two neighbouring memory tiers.
   MoveTicket copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const;
 

@@ -169,6 +169,11 @@ std::uint64_t SwapSpace::used_bytes() const {
   return used_bytes_;
 }
 
+void SwapSpace::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  peak_used_bytes_ = used_bytes_;
+}
+
 std::uint64_t SwapSpace::peak_used_bytes() const {
   const std::lock_guard lock(mutex_);
   return peak_used_bytes_;

@@ -75,7 +75,8 @@ class SwapSpace {
 
   std::uint64_t limit_bytes() const { return limit_bytes_; }
   std::uint64_t used_bytes() const;
-  std::uint64_t peak_used_bytes() const;
+  std::uint64_t peak_used_bytes() const;  // since reset_peak
+  void reset_peak();
   static std::uint64_t charge(std::uint64_t bytes);
 
  private:

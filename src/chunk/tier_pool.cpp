@@ -250,6 +250,11 @@ std::uint64_t TierPool::peak_used_bytes() const {
   return peak_used_bytes_;
 }
 
+std::uint64_t TierPool::library_bytes() const {
+  const Lock lock(mutex_);
+  return foreign_bytes_ - slack_bytes_;
+}
+
 std::uint64_t TierPool::held_bytes() const {
   const Lock lock(mutex_);
   return used_bytes_ + foreign_bytes_ - slack_bytes_;

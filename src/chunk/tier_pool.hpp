@@ -121,6 +121,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   std::uint64_t foreign_bytes() const;  // what is reserved for others: the most that was measured, and the slack
   std::uint64_t cached_bytes() const;
   std::uint64_t peak_used_bytes() const;  // since reset_peak
+  std::uint64_t library_bytes() const;    // foreign bytes without the slack
   // What the tier really holds for all, slack excluded: now, and the most since reset_peak.
   std::uint64_t held_bytes() const;
   std::uint64_t peak_held_bytes() const;

@@ -18,23 +18,10 @@ bool is_left_below(const Resident& resident) {
   return resident.is_chunk && resident.update_index >= 0 && resident.list != chunk::ListKind::kGrad;
 }
 
-// Adds the time until its end to a counter.
-class Stall {
- public:
-  explicit Stall(std::uint64_t& counter_ns) : counter_ns_(counter_ns), start_(std::chrono::steady_clock::now()) {}
-  Stall(const Stall&) = delete;
-  Stall& operator=(const Stall&) = delete;
-  ~Stall() { counter_ns_ += static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start_).count()); }
-
- private:
-  std::uint64_t& counter_ns_;
-  std::chrono::steady_clock::time_point start_;
-};
-
 }  // namespace
 
 Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead)
-    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)), look_ahead_(look_ahead) {}
+    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)), look_ahead_(look_ahead), books_(hierarchy_) {}
 
 Residency::~Residency() {
   for (auto& resident : residents_)
@@ -79,7 +66,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   resident->last_use = ++clock_;
   resident->tenants.push_back(tenant);
   resident->on(tier).block = std::move(block);
-  resident_bytes_[index_of(tier)] += resident->bytes;
+  books_.adopt(*resident, tier);
   transition(resident->on(tier).state, CopyState::kCurrent);
   if (tier != hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   note_content();
@@ -151,7 +138,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
     await(resident, tier, Access::kWrite);
     claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
-    resident_bytes_[index_of(tier)] -= resident->bytes;
+    books_.leave(*resident, tier);
     transition(resident->on(tier).state, CopyState::kAbsent);
   } catch (const OutOfMemory&) {
   } catch (...) {
@@ -206,12 +193,12 @@ void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
 }
 
 void Residency::pin(Resident* resident, Tier tier) {
-  if (resident->on(tier).pins++ == 0) pinned_bytes_[index_of(tier)] += resident->bytes;
+  if (resident->on(tier).pins++ == 0) books_.pin(*resident, tier);
 }
 
 void Residency::unpin(Resident* resident, Tier tier) noexcept {
   if (--resident->on(tier).pins > 0) return;
-  pinned_bytes_[index_of(tier)] -= resident->bytes;
+  books_.unpin(*resident, tier);
   if (resident->dying && !resident->is_pinned()) destroy(resident);
 }
 
@@ -253,7 +240,7 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
   copy.block = take_room(resident->bytes, tier);
-  resident_bytes_[index_of(tier)] += resident->bytes;
+  books_.enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
   std::memset(copy.block.data(), 0, resident->bytes);
   become_current(resident, tier);
@@ -280,7 +267,7 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   Copy& target = resident->on(to);
   try {
     target.block = take_room(resident->bytes, to);
-    resident_bytes_[index_of(to)] += resident->bytes;
+    books_.enter(*resident, to);
   } catch (...) {
     unpin(resident, from);
     throw;
@@ -297,7 +284,6 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
 // Waits for the bytes to arrive; a writer waits for those who read them, too.
 void Residency::await(Resident* resident, Tier tier, Access access) {
   if (!resident->move || (resident->move->to != tier && access == Access::kRead)) return;
-  const Stall stall(stats_.stall_fetch_ns);
   finish_move(resident);
 }
 
@@ -331,29 +317,42 @@ void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, 
   transition(resident->on(to).state, CopyState::kArriving);
   resident->move = Move{from, to, leaves, std::move(ticket)};
   in_flight_.push_back(resident);
-  count_move(from, to, resident->bytes);
+  stats_.moved_bytes[static_cast<std::size_t>(edge_between(from, to))] += resident->bytes;
 }
 
 // Writes the copy one tier down. REQUIRES: room for it there.
 void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
   const Tier below = hierarchy_.below(tier);
   Copy& target = resident->on(below);
-  resident_bytes_[index_of(below)] += resident->bytes;
+  books_.enter(*resident, below);
   const std::byte* source = resident->on(tier).block.data();
   auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
                                      : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
   start_move(resident, tier, below, leaves, std::move(ticket));
 }
 
-// Waits for the move in flight and puts both copies into their final states.
-void Residency::finish_move(Resident* resident) {
-  Move move = std::move(*resident->move);
+// Waits for the end of a move and counts the time; returns the move's error.
+std::exception_ptr Residency::wait_for(Move& move) {
+  const bool is_late = !move.ticket.done();
+  const auto start = is_late ? Clock::now() : Clock::time_point();
   std::exception_ptr error;
   try {
     move.ticket.wait();
   } catch (...) {
     error = std::current_exception();
   }
+  if (is_late) count_stall(edge_between(move.from, move.to), start, Clock::now());
+  return error;
+}
+
+void Residency::count_stall(Edge edge, Clock::time_point start, Clock::time_point end) {
+  stats_.stall_ns[static_cast<std::size_t>(edge)] += static_cast<std::uint64_t>((end - start).count());
+}
+
+// Waits for the move in flight and puts both copies into their final states.
+void Residency::finish_move(Resident* resident) {
+  Move move = std::move(*resident->move);
+  const std::exception_ptr error = wait_for(move);
   resident->move.reset();
   std::erase(in_flight_, resident);
   transition(resident->on(move.from).state, CopyState::kCurrent);
@@ -362,19 +361,12 @@ void Residency::finish_move(Resident* resident) {
     transition(target.state, CopyState::kAbsent);
     target.block = chunk::Block();
     target.extents = chunk::Extents();
-    resident_bytes_[index_of(move.to)] -= resident->bytes;
+    books_.leave(*resident, move.to);
     if (!failure_) failure_ = error;
     std::rethrow_exception(error);
   }
   become_current(resident, move.to);
   if (move.leaves && resident->on(move.from).pins == 0) drop(resident, move.from);
-}
-
-void Residency::count_move(Tier from, Tier to, std::uint64_t bytes) {
-  if (from == Tier::kNvme) stats_.nvme_read_bytes += bytes;
-  if (to == Tier::kNvme) stats_.nvme_write_bytes += bytes;
-  if (from == Tier::kGpu) stats_.d2h_bytes += bytes;
-  if (to == Tier::kGpu) stats_.h2d_bytes += bytes;
 }
 
 void Residency::become_current(Resident* resident, Tier tier) {
@@ -388,7 +380,7 @@ void Residency::drop(Resident* resident, Tier tier) {
   if (tier == hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   copy.block = chunk::Block();
   copy.extents = chunk::Extents();
-  resident_bytes_[index_of(tier)] -= resident->bytes;
+  books_.leave(*resident, tier);
 }
 
 void Residency::point_tenants(Resident* resident, std::byte* payload) {
@@ -401,6 +393,7 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
   auto block = take_room(bytes, tier);
+  books_.note_peak(tier);
   note_content();
   return block;
 }
@@ -539,7 +532,6 @@ bool Residency::finish_one(Tier tier) {
   for (Resident* resident : in_flight_) {
     if (resident->move->from != tier && resident->move->to != tier) continue;
     if (resident->move->to == tier && resident->on(tier).pins > 0) continue;
-    const Stall stall(stats_.stall_evict_ns);
     finish_move(resident);
     return true;
   }
@@ -560,14 +552,8 @@ void Residency::evict_all() {
 
 // ---- books ----------------------------------------------------------------------------------------------------------
 
-std::uint64_t Residency::unmovable_bytes(Tier tier) const {
-  const std::uint64_t used = hierarchy_.pool(tier).used_bytes();
-  const std::uint64_t movable = resident_bytes_[index_of(tier)];
-  return used > movable ? used - movable : 0;
-}
-
 void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
-  const std::uint64_t need = unmovable_bytes(tier) + pinned_bytes_[index_of(tier)] + extra_bytes;
+  const std::uint64_t need = books_.unmovable_bytes(tier) + books_.pinned_bytes(tier) + extra_bytes;
   need_now_[index_of(tier)] = need;
   if (tier == hierarchy_.compute_tier()) timeline_.on_need(need);
   auto& most = needs_.working_set[index_of(tier)];
@@ -580,7 +566,7 @@ void Residency::note_content() {
   if (!counts_content_) return;
   std::uint64_t content = content_bytes_;
   for (const Tier tier : hierarchy_.levels())
-    if (tier != Tier::kNvme) content += unmovable_bytes(tier);
+    if (tier != Tier::kNvme) content += books_.unmovable_bytes(tier);
   needs_.content = std::max(needs_.content, content);
 }
 
@@ -614,6 +600,7 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   const Lock lock(mutex_);
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
+  books_.begin_operator();
   run_ahead();
 }
 
@@ -641,6 +628,17 @@ ResidencyStats Residency::stats() const {
 void Residency::reset_stats() {
   const Lock lock(mutex_);
   stats_ = ResidencyStats();
+  for (const Tier tier : hierarchy_.levels()) books_.reset_peak(tier);
+}
+
+ContentBytes Residency::content(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.content(tier);
+}
+
+ContentBytes Residency::peak_content(Tier tier) {
+  const Lock lock(mutex_);
+  return books_.peak_content(tier);
 }
 
 std::exception_ptr Residency::failure() const {
@@ -650,12 +648,12 @@ std::exception_ptr Residency::failure() const {
 
 std::uint64_t Residency::resident_bytes(Tier tier) const {
   const Lock lock(mutex_);
-  return resident_bytes_[index_of(tier)];
+  return books_.resident_bytes(tier);
 }
 
 std::uint64_t Residency::pinned_bytes(Tier tier) const {
   const Lock lock(mutex_);
-  return pinned_bytes_[index_of(tier)];
+  return books_.pinned_bytes(tier);
 }
 
 std::size_t Residency::num_residents() const {

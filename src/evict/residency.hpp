@@ -18,6 +18,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -30,6 +31,8 @@
 #include <vector>
 
 #include "chunk/hierarchy.hpp"
+#include "evict/books.hpp"
+#include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
 #include "evict/resident.hpp"
 #include "evict/timeline.hpp"
@@ -49,16 +52,15 @@ struct Want {
 
 // What moved since the counters were reset.
 struct ResidencyStats {
-  std::uint64_t h2d_bytes = 0;
-  std::uint64_t d2h_bytes = 0;
-  std::uint64_t nvme_read_bytes = 0;
-  std::uint64_t nvme_write_bytes = 0;
+  std::array<std::uint64_t, kNumEdges> moved_bytes{};  // by Edge, counted when a move starts
+  std::array<std::uint64_t, kNumEdges> stall_ns{};     // by Edge: waiting for the end of a move over it
   std::uint64_t evictions_clean = 0;
   std::uint64_t evictions_dirty = 0;
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
-  std::uint64_t stall_fetch_ns = 0;  // waiting for bytes that an operator or the update needs
-  std::uint64_t stall_evict_ns = 0;  // waiting for bytes to leave
+
+  std::uint64_t moved(Edge edge) const { return moved_bytes[static_cast<std::size_t>(edge)]; }
+  std::uint64_t stalled(Edge edge) const { return stall_ns[static_cast<std::size_t>(edge)]; }
 };
 
 // The most that was needed at once on each tier since the start: what an exact refusal names.
@@ -137,7 +139,11 @@ class Residency {
   void note_future_need(Tier tier, std::uint64_t bytes, const char* what);
 
   ResidencyStats stats() const;
+  // Starts the counters and the peaks anew.
   void reset_stats();
+  // What lies on a tier by kind, and what lay there when it held most since reset_stats.
+  ContentBytes content(Tier tier) const;
+  ContentBytes peak_content(Tier tier);
   std::exception_ptr failure() const;
   const chunk::Hierarchy& hierarchy() const { return hierarchy_; }
   // Sums the resident bytes on a tier, for tests of the books.
@@ -147,6 +153,7 @@ class Residency {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  using Clock = std::chrono::steady_clock;
 
   Resident* add_resident(std::uint64_t bytes);
   void destroy(Resident* resident);
@@ -183,14 +190,14 @@ class Residency {
   void start_move_down(Resident* resident, Tier tier, bool leaves);
   void start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket);
   void finish_move(Resident* resident);
-  void count_move(Tier from, Tier to, std::uint64_t bytes);
+  std::exception_ptr wait_for(Move& move);
+  void count_stall(Edge edge, Clock::time_point start, Clock::time_point end);
   void become_current(Resident* resident, Tier tier);
   void drop(Resident* resident, Tier tier);
   void point_tenants(Resident* resident, std::byte* payload);
 
   void note_need(Tier tier, std::uint64_t extra_bytes);
   void note_content();
-  std::uint64_t unmovable_bytes(Tier tier) const;
 
   void run_ahead();
   void fetch_ahead();
@@ -209,8 +216,7 @@ class Residency {
   std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
   std::vector<Resident*> in_flight_;
   std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
-  std::array<std::uint64_t, kNumTiers> resident_bytes_{};
-  std::array<std::uint64_t, kNumTiers> pinned_bytes_{};
+  Books books_;
   std::array<std::uint64_t, kNumTiers> need_now_{};  // of the request being served
   std::uint64_t content_bytes_ = 0;
   std::uint64_t next_id_ = 1;

@@ -13,6 +13,7 @@
 #include "chunk/copy_state.hpp"
 #include "chunk/hierarchy.hpp"
 #include "chunk/list_kind.hpp"
+#include "evict/content_kind.hpp"
 #include "evict/timeline.hpp"
 
 namespace asterias::evict {
@@ -68,6 +69,7 @@ struct Resident {
   std::optional<Move> move;
   std::vector<Tenant*> tenants;
 
+  ContentKind kind() const { return is_chunk ? content_kind_of(list) : ContentKind::kActivation; }
   Copy& on(Tier tier) { return copies[static_cast<int>(tier)]; }
   const Copy& on(Tier tier) const { return copies[static_cast<int>(tier)]; }
   bool is_pinned() const {

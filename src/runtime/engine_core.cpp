@@ -17,6 +17,10 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+double stall_ms(const evict::ResidencyStats& stats, evict::Edge edge) {
+  return static_cast<double>(stats.stalled(edge)) / 1e6;
+}
+
 std::uint64_t next_engine_id() {
   static std::atomic<std::uint64_t> id{0};
   return ++id;
@@ -154,37 +158,39 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
   next_.update_ms = update_ms;
   next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
-  next_.stall_fetch_ms = static_cast<double>(moved.stall_fetch_ns) / 1e6;
-  next_.stall_evict_ms = static_cast<double>(moved.stall_evict_ns) / 1e6;
-  next_.h2d_bytes = moved.h2d_bytes;
-  next_.d2h_bytes = moved.d2h_bytes;
-  next_.nvme_read_bytes = moved.nvme_read_bytes;
-  next_.nvme_write_bytes = moved.nvme_write_bytes;
+  next_.stall_nvme_read_ms = stall_ms(moved, evict::Edge::kNvmeRead);
+  next_.stall_h2d_ms = stall_ms(moved, evict::Edge::kH2d);
+  next_.stall_nvme_write_ms = stall_ms(moved, evict::Edge::kNvmeWrite);
+  next_.stall_d2h_ms = stall_ms(moved, evict::Edge::kD2h);
+  next_.stall_fetch_ms = next_.stall_nvme_read_ms + next_.stall_h2d_ms;
+  next_.stall_evict_ms = next_.stall_nvme_write_ms + next_.stall_d2h_ms;
+  next_.h2d_bytes = moved.moved(evict::Edge::kH2d);
+  next_.d2h_bytes = moved.moved(evict::Edge::kD2h);
+  next_.nvme_read_bytes = moved.moved(evict::Edge::kNvmeRead);
+  next_.nvme_write_bytes = moved.moved(evict::Edge::kNvmeWrite);
   next_.evictions_clean = moved.evictions_clean;
   next_.evictions_dirty = moved.evictions_dirty;
   next_.fetches = moved.fetches;
   next_.prefetch_hits = moved.prefetch_hits;
-  for (const Tier tier : residency.hierarchy().levels()) {
-    auto& at = next_.tiers[static_cast<int>(tier)];
-    at.present = true;
-    if (tier == Tier::kNvme) {
-      const auto& swap = residency.hierarchy().swap();
-      at.used_bytes = swap.used_bytes();
-      at.peak_bytes = swap.peak_used_bytes();
-      at.limit_bytes = swap.limit_bytes();
-      continue;
-    }
-    auto& pool = residency.hierarchy().pool(tier);
-    pool.refresh_foreign();
-    at.used_bytes = pool.held_bytes();
-    at.peak_bytes = pool.peak_held_bytes();
-    at.limit_bytes = pool.limit_bytes();
-    pool.reset_peak();
-  }
+  for (const Tier tier : residency.hierarchy().levels()) next_.tiers[static_cast<int>(tier)] = look_at(tier);
   residency.reset_stats();
   stats_ = next_;
   next_ = StepStats();
   next_.loss = std::nan("");
+}
+
+TierStats EngineCore::look_at(Tier tier) const {
+  auto& residency = runtime_->residency();
+  const auto& hierarchy = residency.hierarchy();
+  if (tier != Tier::kNvme) hierarchy.pool(tier).refresh_foreign();
+  TierStats at;
+  at.present = true;
+  at.limit_bytes = hierarchy.limit_bytes(tier);
+  at.bytes_by_kind = residency.content(tier);
+  at.used_bytes = evict::sum_of(at.bytes_by_kind);
+  at.peak_by_kind = residency.peak_content(tier);
+  at.peak_bytes = evict::sum_of(at.peak_by_kind);
+  return at;
 }
 
 // ---- looking --------------------------------------------------------------------------------------------------------
@@ -237,8 +243,7 @@ Plan EngineCore::plan() const {
     const bool is_memory = smallest.tier != Tier::kNvme;
     const int at = static_cast<int>(smallest.tier);
     plan.tiers.push_back({smallest.tier,
-                          is_memory ? residency.hierarchy().pool(smallest.tier).limit_bytes()
-                                    : residency.hierarchy().swap().limit_bytes(),
+                          residency.hierarchy().limit_bytes(smallest.tier),
                           is_memory ? needs.working_set[at] : 0,
                           is_memory ? needs.working_set_at[at] : "",
                           smallest.bytes,

@@ -71,6 +71,7 @@ class EngineCore {
   void note_update_need();
   void end_pass();
   void finish_step(double grad_norm, double update_ms);
+  TierStats look_at(Tier tier) const;
 
   std::uint64_t id_;
   std::chrono::steady_clock::time_point step_start_;

@@ -209,8 +209,7 @@ void Runtime::refuse(const char* why, bool is_exact) const {
   const auto all = smallest_budgets(false);
   const TierBudget worst = lacking.empty() ? all.front() : lacking.front();
   const auto& hierarchy = residency_->hierarchy();
-  const std::uint64_t have =
-      worst.tier == Tier::kNvme ? hierarchy.swap().limit_bytes() : hierarchy.pool(worst.tier).limit_bytes();
+  const std::uint64_t have = hierarchy.limit_bytes(worst.tier);
   const auto needs = residency_->needs();
   std::string because = why;
   if (worst.tier != Tier::kNvme) because += ", most at " + needs.working_set_at[static_cast<int>(worst.tier)];

@@ -76,14 +76,14 @@ CATCH_TEST_CASE("residency fault: a fetch that fails leaves the payload where it
     // The transfers that make room come first; the read is the one after the last of them that fails.
     bool failed_reading = false;
     for (int nth = 1; nth < 4 && !failed_reading; ++nth) {
-      const auto read_before = rig.residency->stats().nvme_read_bytes;
+      const auto read_before = rig.residency->stats().moved(Edge::kNvmeRead);
       test.calls->fail_transfer(nth, EIO);
       try {
         rig.residency->acquire({&want, 1}, rig.compute());
         rig.residency->release({&want, 1}, rig.compute());
         break;
       } catch (const IoError&) {
-        failed_reading = rig.residency->stats().nvme_read_bytes > read_before;
+        failed_reading = rig.residency->stats().moved(Edge::kNvmeRead) > read_before;
       }
       rig.check_books();
     }
@@ -172,7 +172,7 @@ CATCH_TEST_CASE("residency fault: a departure is cancelled by an acquire", "[evi
       } catch (const IoError&) {  // a writer waits for the failed write, and hears of it
         rig.write(chunk, 9);
       }
-    CATCH_CHECK(rig.residency->stats().nvme_read_bytes == before.nvme_read_bytes);
+    CATCH_CHECK(rig.residency->stats().moved(Edge::kNvmeRead) == before.moved(Edge::kNvmeRead));
     CATCH_CHECK(pointer.at() == rig.residency->address(b, Tier::kCpu));
     rig.check_books();
     const bool was_read = access == Access::kRead;

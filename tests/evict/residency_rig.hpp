@@ -85,8 +85,8 @@ class Rig {
   TierPool& pool(Tier tier) const { return tier == Tier::kGpu ? *gpu : *cpu; }
   Tier compute() const { return gpu ? Tier::kGpu : Tier::kCpu; }
 
-  Resident* make_chunk(std::uint64_t pages = 1) {
-    return residency->make_chunk(chunk::ListKind::kParam, pages * kPage, -1);
+  Resident* make_chunk(std::uint64_t pages = 1, chunk::ListKind list = chunk::ListKind::kParam) {
+    return residency->make_chunk(list, pages * kPage, -1);
   }
 
   // Writes a version of the payload on a tier.
@@ -126,12 +126,16 @@ class Rig {
 
   // Checks the books and the states. `unmovable_bytes` is what the test itself holds, per memory tier. No overwriter
   // may be at work.
-  void check_books(std::array<std::uint64_t, 2> unmovable_bytes = {}) const {
+  void check_books(std::array<std::uint64_t, 2> unmovable_bytes = {}) {
     std::array<std::uint64_t, kNumTiers> present{}, pinned{};
+    std::array<ContentBytes, kNumTiers> by_kind{};
     residency->for_each([&](const Resident& resident) {
       check_resident(resident);
       for (int tier = 0; tier < kNumTiers; ++tier) {
-        if (resident.copies[tier].state != CopyState::kAbsent) present[tier] += resident.bytes;
+        if (resident.copies[tier].state != CopyState::kAbsent) {
+          present[tier] += resident.bytes;
+          by_kind[tier][static_cast<std::size_t>(resident.kind())] += resident.bytes;
+        }
         if (resident.copies[tier].pins > 0) pinned[tier] += resident.bytes;
       }
     });
@@ -140,14 +144,18 @@ class Rig {
       CATCH_CAPTURE(tier_name(tier));
       CATCH_REQUIRE(residency->resident_bytes(tier) == present[at]);
       CATCH_REQUIRE(residency->pinned_bytes(tier) == pinned[at]);
+      if (tier != Tier::kNvme) by_kind[at][static_cast<std::size_t>(ContentKind::kOther)] = unmovable_bytes[at];
+      CATCH_REQUIRE(residency->content(tier) == by_kind[at]);
       if (tier == Tier::kNvme) {
         CATCH_REQUIRE(residency->hierarchy().swap().used_bytes() == present[at]);
         CATCH_REQUIRE(residency->hierarchy().swap().peak_used_bytes() <= residency->hierarchy().swap().limit_bytes());
+        CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == residency->hierarchy().swap().peak_used_bytes());
         continue;
       }
       CATCH_REQUIRE(pool(tier).used_bytes() == present[at] + unmovable_bytes[at]);
       CATCH_REQUIRE(pool(tier).used_bytes() + pool(tier).cached_bytes() <= pool(tier).limit_bytes());
       CATCH_REQUIRE(pool(tier).peak_used_bytes() <= pool(tier).limit_bytes());
+      CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == pool(tier).peak_used_bytes());
     }
   }
 

@@ -54,8 +54,8 @@ CATCH_TEST_CASE("residency: a clean copy leaves without a move", "[evict]") {
   CATCH_CHECK(rig.reads(b, 2));
   const auto after = rig.residency->stats();
   CATCH_CHECK(after.evictions_clean == before.evictions_clean + 1);
-  CATCH_CHECK(after.nvme_write_bytes == before.nvme_write_bytes);
-  CATCH_CHECK(after.nvme_read_bytes == before.nvme_read_bytes + kPage);
+  CATCH_CHECK(after.moved(Edge::kNvmeWrite) == before.moved(Edge::kNvmeWrite));
+  CATCH_CHECK(after.moved(Edge::kNvmeRead) == before.moved(Edge::kNvmeRead) + kPage);
 }
 
 CATCH_TEST_CASE("residency: a write makes every other copy absent", "[evict]") {
@@ -80,7 +80,7 @@ CATCH_TEST_CASE("residency: an overwriter's old bytes are not brought", "[evict]
   rig.write(b, 2);
   const auto before = rig.residency->stats();
   rig.write(a, 3, {}, kOverwrite);
-  CATCH_CHECK(rig.residency->stats().nvme_read_bytes == before.nvme_read_bytes);
+  CATCH_CHECK(rig.residency->stats().moved(Edge::kNvmeRead) == before.moved(Edge::kNvmeRead));
   CATCH_CHECK(rig.reads(a, 3));
 }
 

@@ -18,13 +18,13 @@ class Walk {
   Walk(Rig& rig, unsigned seed, bool ample) : rig_(rig), random_(seed), ample_(ample) {
     for (int i = 0; i < 7; ++i) {
       auto& payload = payloads_.emplace_back(std::make_unique<Payload>());
-      payload->resident = rig.make_chunk(1 + random_() % 3);
+      payload->resident = rig.make_chunk(1 + random_() % 3, static_cast<chunk::ListKind>(i % chunk::kNumListKinds));
       if (i % 2 == 0) rig.residency->add_tenant(payload->resident, &payload->pointer);
     }
   }
 
   void step() {
-    switch (random_() % 16) {
+    switch (random_() % 17) {
       case 0: return adopt();
       case 1: return remove();
       case 2: return rig_.residency->prefetch(any()->resident, any_tier());
@@ -35,13 +35,14 @@ class Walk {
       case 7:
       case 8: return let_go();
       case 9: return evict_sometimes();
+      case 15: return rig_.residency->reset_stats();
       case 10: return pass();
       case 11: return surrender();
       default: return use();
     }
   }
 
-  void check_books() const { rig_.check_books(unmovable_); }
+  void check_books() { rig_.check_books(unmovable_); }
 
   void check_all_bytes() {
     while (!held_.empty()) let_go();
