@@ -4,6 +4,7 @@
 // Threading: one owner. Move-only.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,20 @@ class MoveTicket {
     for (const auto& ticket : tickets_)
       if (!ticket.done()) return false;
     return true;
+  }
+
+  // From the start of the first transfer to the end of the last. REQUIRES: done(), and at least one transfer.
+  device::Ticket::Clock::time_point started_at() const noexcept {
+    auto first = device::Ticket::Clock::time_point::max();
+    for (const auto& ticket : tickets_)
+      if (ticket.is_of_transfer()) first = std::min(first, ticket.started_at());
+    return first;
+  }
+  device::Ticket::Clock::time_point ended_at() const noexcept {
+    auto last = device::Ticket::Clock::time_point::min();
+    for (const auto& ticket : tickets_)
+      if (ticket.is_of_transfer()) last = std::max(last, ticket.ended_at());
+    return last;
   }
 
   // Blocks until every transfer has ended, then throws the first error.

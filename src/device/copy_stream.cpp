@@ -73,6 +73,7 @@ bool CopyStream::State::take(Copy& copy) {
 void CopyStream::State::work() {
   prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; the default of 50 us is the whole time of a 1 MiB copy at 20 GB/s
   for (Copy copy{}; take(copy);) {
+    copy.promise.begin();
     if (copy.bytes > 0) std::memcpy(copy.to, copy.from, copy.bytes);
     if (bytes_per_second > 0) std::this_thread::sleep_until(copy.deadline);
     copy.promise.complete();

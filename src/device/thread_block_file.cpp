@@ -121,6 +121,7 @@ bool ThreadBlockFile::take_block(Block& block) {
   if (queue_.empty()) return false;
   const std::shared_ptr<Request> request = queue_.front();
   const std::uint64_t start = request->started_bytes;
+  if (start == 0) request->promise.begin();
   const std::uint64_t bytes = std::min(options_.block_bytes, request->bytes - start);
   request->started_bytes += bytes;
   ++request->blocks_in_flight;

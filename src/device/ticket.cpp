@@ -11,13 +11,15 @@
 
 namespace asterias::device {
 
-// `done` is set under the mutex and read without: once true, `error` never changes again.
+// `done` is set under the mutex and read without: once true, nothing else ever changes again.
 struct Ticket::Promise::State {
   std::mutex mutex;
   std::condition_variable ended;
   std::atomic<bool> done{false};
   std::atomic<bool> ticket_taken{false};
   std::exception_ptr error;
+  Clock::time_point started_at = Clock::now();
+  Clock::time_point ended_at;
 
   void wait() {
     if (done.load(std::memory_order_acquire)) return;
@@ -28,6 +30,11 @@ struct Ticket::Promise::State {
 
 Ticket::Promise::Promise() : state_(std::make_shared<State>()) {}
 
+void Ticket::Promise::begin() noexcept {
+  const std::lock_guard lock(state_->mutex);
+  state_->started_at = Clock::now();
+}
+
 void Ticket::Promise::complete(std::exception_ptr error) noexcept {
   const std::lock_guard lock(state_->mutex);
   if (state_->done.load(std::memory_order_relaxed)) {
@@ -36,6 +43,7 @@ void Ticket::Promise::complete(std::exception_ptr error) noexcept {
     std::terminate();
   }
   state_->error = std::move(error);
+  state_->ended_at = Clock::now();
   state_->done.store(true, std::memory_order_release);
   state_->ended.notify_all();
 }
@@ -60,6 +68,9 @@ Ticket::~Ticket() {
 }
 
 bool Ticket::done() const noexcept { return !state_ || state_->done.load(std::memory_order_acquire); }
+
+Ticket::Clock::time_point Ticket::started_at() const noexcept { return state_->started_at; }
+Ticket::Clock::time_point Ticket::ended_at() const noexcept { return state_->ended_at; }
 
 void Ticket::wait() {
   if (!state_) return;

@@ -7,10 +7,12 @@
 //   * A transfer's memory outlives its ticket: the destructor blocks until the transfer has ended (its error is
 //     dropped).
 //   * wait() returns or throws the same thing every time.
+//   * started_at() <= ended_at(): what the drive or the link did, however late somebody looks.
 //
 // Threading: one owner; the completing side is on another thread. Move-only.
 #pragma once
 
+#include <chrono>
 #include <exception>
 #include <memory>
 
@@ -18,10 +20,14 @@ namespace asterias::device {
 
 class Ticket {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // The side that completes. One call to complete() in all, from any thread.
   class Promise {
    public:
     Promise();
+    // Notes that the transfer leaves its queue and starts. Without a call it started when the promise was made.
+    void begin() noexcept;
     void complete(std::exception_ptr error = nullptr) noexcept;
     Ticket ticket() const;  // REQUIRES: called once, before complete() may be.
 
@@ -40,6 +46,11 @@ class Ticket {
 
   // True once the transfer has ended, well or badly. Never blocks.
   bool done() const noexcept;
+
+  // When the transfer started and ended. REQUIRES: done(), and not the ticket of a transfer that never was.
+  Clock::time_point started_at() const noexcept;
+  Clock::time_point ended_at() const noexcept;
+  bool is_of_transfer() const noexcept { return state_ != nullptr; }
 
   // Blocks until the transfer has ended; throws its error, if it has one.
   void wait();

@@ -97,5 +97,31 @@ CATCH_TEST_CASE("a moved ticket leaves a done one behind", "[device]") {
   promise.complete();
 }
 
+CATCH_TEST_CASE("a ticket says when its transfer ran, not when somebody looked") {
+  const auto made = Ticket::Clock::now();
+  Ticket::Promise promise;
+  Ticket ticket = promise.ticket();
+  const auto queued = Ticket::Clock::now();
+  promise.begin();
+  const auto begun = Ticket::Clock::now();
+  promise.complete();
+  const auto looked = Ticket::Clock::now();
+  CATCH_CHECK(made <= queued);
+  CATCH_CHECK(queued <= ticket.started_at());
+  CATCH_CHECK(ticket.started_at() <= begun);
+  CATCH_CHECK(begun <= ticket.ended_at());
+  CATCH_CHECK(ticket.ended_at() <= looked);
+}
+
+CATCH_TEST_CASE("a transfer that never queued started when it was asked for") {
+  const auto before = Ticket::Clock::now();
+  Ticket::Promise promise;
+  const auto after = Ticket::Clock::now();
+  Ticket ticket = promise.ticket();
+  promise.complete();
+  CATCH_CHECK(before <= ticket.started_at());
+  CATCH_CHECK(ticket.started_at() <= after);
+}
+
 }  // namespace
 }  // namespace asterias::device
