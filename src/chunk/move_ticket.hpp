@@ -25,7 +25,10 @@ class MoveTicket {
     return true;
   }
 
-  // From the start of the first transfer to the end of the last. REQUIRES: done(), and at least one transfer.
+  bool is_of_transfers() const noexcept {
+    return std::any_of(tickets_.begin(), tickets_.end(), [](const auto& ticket) { return ticket.is_of_transfer(); });
+  }
+  // From the start of the first transfer to the end of the last. REQUIRES: done(), is_of_transfers().
   device::Ticket::Clock::time_point started_at() const noexcept {
     auto first = device::Ticket::Clock::time_point::max();
     for (const auto& ticket : tickets_)

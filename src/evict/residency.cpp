@@ -50,6 +50,8 @@ Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::
   resident->blank = true;
   resident->list = list;
   resident->update_index = update_index;
+  if (list == chunk::ListKind::kParam) ++num_chunks_;
+  resident->number = num_chunks_ - 1;
   if (is_left_below(*resident)) needs_.updated_content += resident->bytes;
   resident->key = TraceKey::of_chunk(static_cast<std::uint32_t>(resident->id));
   by_key_[resident->key.value()] = resident;
@@ -63,10 +65,13 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   Resident* resident = add_resident(block.bytes());
   resident->key = timeline_.on_birth();
   if (resident->key.is_named()) by_key_[resident->key.value()] = resident;
+  resident->number = resident->id;
+  resident->made_by = operator_name_;
   resident->last_use = ++clock_;
   resident->tenants.push_back(tenant);
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
+  if (recorder_) recorder_->enter(*resident, tier);
   transition(resident->on(tier).state, CopyState::kCurrent);
   if (tier != hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   note_content();
@@ -122,6 +127,16 @@ void Residency::destroy(Resident* resident) {
   residents_.pop_back();
 }
 
+void Residency::enter(const Resident& resident, Tier tier) {
+  books_.enter(resident, tier);
+  if (recorder_) recorder_->enter(resident, tier);
+}
+
+void Residency::leave(const Resident& resident, Tier tier) {
+  books_.leave(resident, tier);
+  if (recorder_) recorder_->leave(resident, tier);
+}
+
 void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
@@ -138,7 +153,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
     await(resident, tier, Access::kWrite);
     claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
-    books_.leave(*resident, tier);
+    leave(*resident, tier);
     transition(resident->on(tier).state, CopyState::kAbsent);
   } catch (const OutOfMemory&) {
   } catch (...) {
@@ -240,7 +255,7 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
   copy.block = take_room(resident->bytes, tier);
-  books_.enter(*resident, tier);
+  enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
   std::memset(copy.block.data(), 0, resident->bytes);
   become_current(resident, tier);
@@ -267,7 +282,7 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   Copy& target = resident->on(to);
   try {
     target.block = take_room(resident->bytes, to);
-    books_.enter(*resident, to);
+    enter(*resident, to);
   } catch (...) {
     unpin(resident, from);
     throw;
@@ -315,7 +330,8 @@ void Residency::write_behind(Resident* resident, Tier tier) {
 void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket) {
   transition(resident->on(from).state, CopyState::kLeaving);
   transition(resident->on(to).state, CopyState::kArriving);
-  resident->move = Move{from, to, leaves, std::move(ticket)};
+  resident->move = Move{from, to, leaves, std::move(ticket), std::nullopt};
+  if (recorder_) resident->move->record = recorder_->start_move(*resident, edge_between(from, to));
   in_flight_.push_back(resident);
   stats_.moved_bytes[static_cast<std::size_t>(edge_between(from, to))] += resident->bytes;
 }
@@ -324,7 +340,7 @@ void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, 
 void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
   const Tier below = hierarchy_.below(tier);
   Copy& target = resident->on(below);
-  books_.enter(*resident, below);
+  enter(*resident, below);
   const std::byte* source = resident->on(tier).block.data();
   auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
                                      : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
@@ -342,11 +358,13 @@ std::exception_ptr Residency::wait_for(Move& move) {
     error = std::current_exception();
   }
   if (is_late) count_stall(edge_between(move.from, move.to), start, Clock::now());
+  if (move.record) recorder_->end_move(*move.record, move.ticket);
   return error;
 }
 
 void Residency::count_stall(Edge edge, Clock::time_point start, Clock::time_point end) {
   stats_.stall_ns[static_cast<std::size_t>(edge)] += static_cast<std::uint64_t>((end - start).count());
+  if (recorder_) recorder_->add_stall(edge, start, end);
 }
 
 // Waits for the move in flight and puts both copies into their final states.
@@ -361,7 +379,7 @@ void Residency::finish_move(Resident* resident) {
     transition(target.state, CopyState::kAbsent);
     target.block = chunk::Block();
     target.extents = chunk::Extents();
-    books_.leave(*resident, move.to);
+    leave(*resident, move.to);
     if (!failure_) failure_ = error;
     std::rethrow_exception(error);
   }
@@ -380,7 +398,7 @@ void Residency::drop(Resident* resident, Tier tier) {
   if (tier == hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   copy.block = chunk::Block();
   copy.extents = chunk::Extents();
-  books_.leave(*resident, tier);
+  leave(*resident, tier);
 }
 
 void Residency::point_tenants(Resident* resident, std::byte* payload) {
@@ -601,8 +619,58 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
+  if (recorder_) recorder_->next_moment();
   run_ahead();
 }
+
+void Residency::begin_update(std::uint32_t index, std::uint32_t count) {
+  const Lock lock(mutex_);
+  timeline_.on_update(index, count);
+  if (recorder_) recorder_->next_moment();
+}
+
+// ---- the trace of steps ---------------------------------------------------------------------------------------------
+
+void Residency::start_trace() {
+  const Lock lock(mutex_);
+  if (recorder_) throw StateError(StateError::Cause::kMisuse, "a trace is running already; stop it first");
+  recorder_ = std::make_unique<StepRecorder>(hierarchy_, books_, residents_);
+  is_recording_ = true;
+}
+
+StepTrace Residency::stop_trace() {
+  const Lock lock(mutex_);
+  if (!recorder_) throw StateError(StateError::Cause::kMisuse, "no trace is running; start one first");
+  for (Resident* resident : in_flight_) {
+    Move& move = *resident->move;
+    if (move.record && move.ticket.done()) recorder_->end_move(*move.record, move.ticket);
+    move.record.reset();
+  }
+  is_recording_ = false;
+  return std::exchange(recorder_, nullptr)->finish();
+}
+
+void Residency::record_operator(const char* name, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_operator(name, start, end);
+}
+
+void Residency::record_phase(const char* name, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_phase(name, start, end);
+}
+
+void Residency::record_update(const Resident* chunk, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_update(*chunk, start, end);
+}
+
+void Residency::record_step_end(std::int64_t step) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->end_step(step);
+}
+
+// ---- limits and figures ---------------------------------------------------------------------------------------------
 
 void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed) {
   const Lock lock(mutex_);

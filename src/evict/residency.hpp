@@ -18,6 +18,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -35,6 +36,7 @@
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
 #include "evict/resident.hpp"
+#include "evict/step_recorder.hpp"
 #include "evict/timeline.hpp"
 
 namespace asterias::evict {
@@ -74,6 +76,8 @@ struct Needs {
 
 class Residency {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all
   // on demand.
   Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0);
@@ -82,7 +86,8 @@ class Residency {
   ~Residency();
 
   // ---- residents
-  // Makes a chunk of `bytes` (a multiple of the page size) without content or memory.
+  // Makes a chunk of `bytes` (a multiple of the page size) without content or memory. The lists of one chunk are made
+  // one after another, the parameters' first.
   Resident* make_chunk(chunk::ListKind list, std::uint64_t bytes, std::int64_t update_index);
   // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points
   // at it already.
@@ -122,6 +127,8 @@ class Residency {
 
   // ---- what is foretold and recorded. Each call takes the lock.
   void with_timeline(const std::function<void(Timeline&)>& use);
+  // Passes a boundary of the update: chunk number `index` of `count` begins.
+  void begin_update(std::uint32_t index, std::uint32_t count);
   // Passes an operator boundary: `name` (static storage) is what OutOfMemory and Needs will name.
   void begin_operator(const char* name, std::uint64_t operator_hash);
 
@@ -144,6 +151,18 @@ class Residency {
   // What lies on a tier by kind, and what lay there when it held most since reset_stats.
   ContentBytes content(Tier tier) const;
   ContentBytes peak_content(Tier tier);
+
+  // ---- the trace of steps. What is recorded while no trace runs is dropped.
+  // StateError if a trace runs, or none.
+  void start_trace();
+  StepTrace stop_trace();
+  bool is_recording() const { return is_recording_.load(std::memory_order_relaxed); }
+  // Gives what happens outside of Residency to the trace. `name` has static storage.
+  void record_operator(const char* name, Clock::time_point start, Clock::time_point end);
+  void record_phase(const char* name, Clock::time_point start, Clock::time_point end);
+  void record_update(const Resident* chunk, Clock::time_point start, Clock::time_point end);
+  void record_step_end(std::int64_t step);
+
   std::exception_ptr failure() const;
   const chunk::Hierarchy& hierarchy() const { return hierarchy_; }
   // Sums the resident bytes on a tier, for tests of the books.
@@ -153,13 +172,14 @@ class Residency {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
-  using Clock = std::chrono::steady_clock;
 
   Resident* add_resident(std::uint64_t bytes);
   void destroy(Resident* resident);
   void drop_all(Resident* resident);
   void die_if_unneeded(Resident* resident);
 
+  void enter(const Resident& resident, Tier tier);
+  void leave(const Resident& resident, Tier tier);
   void refuse_two_places(const Want& want, Tier tier) const;
   void pin(Resident* resident, Tier tier);
   void unpin(Resident* resident, Tier tier) noexcept;
@@ -217,6 +237,9 @@ class Residency {
   std::vector<Resident*> in_flight_;
   std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
   Books books_;
+  std::unique_ptr<StepRecorder> recorder_;  // while a trace runs
+  std::atomic<bool> is_recording_{false};   // for those who would only read the clock
+  std::uint64_t num_chunks_ = 0;
   std::array<std::uint64_t, kNumTiers> need_now_{};  // of the request being served
   std::uint64_t content_bytes_ = 0;
   std::uint64_t next_id_ = 1;

@@ -51,11 +51,16 @@ struct Move {
   Tier to;
   bool leaves;  // the source is dropped when the move has ended
   chunk::MoveTicket ticket;
+  std::optional<std::uint64_t> record;  // the step recorder's, while a trace runs
 };
 
 struct Resident {
   std::uint64_t id = 0;
   std::uint64_t bytes = 0;  // of the payload, rounded up to whole pages
+  // For people: a chunk's number, which its lists share, or the activation's own, and the operator that ran when it was
+  // adopted (static storage).
+  std::uint64_t number = 0;
+  const char* made_by = "";
   std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
   bool blank = false;    // no content worth moving: zeros when read

@@ -112,6 +112,7 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
 
 EngineCore::Forward::~Forward() {
   core_.next_.forward_ms += ms_since(start_);
+  core_.runtime_->residency().record_phase("forward", start_, Clock::now());
   const bool failed = std::uncaught_exceptions() > exceptions_;
   core_.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
     if (!records_) return timeline.resume();
@@ -131,6 +132,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   }
   runtime::release_last_outputs();
   next_.backward_ms += ms_since(start);
+  runtime_->residency().record_phase("backward", start, Clock::now());
   end_pass();
   if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
 }
@@ -150,12 +152,13 @@ void EngineCore::end_pass() {
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
 
-void EngineCore::finish_step(double grad_norm, double update_ms) {
+void EngineCore::finish_step(double grad_norm, Clock::time_point update_start) {
   auto& residency = runtime_->residency();
+  residency.record_phase("update", update_start, Clock::now());
   const auto moved = residency.stats();
   next_.step = stats_.step + 1;
   next_.grad_norm = grad_norm;
-  next_.update_ms = update_ms;
+  next_.update_ms = ms_since(update_start);
   next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
   next_.stall_nvme_read_ms = stall_ms(moved, evict::Edge::kNvmeRead);
@@ -173,6 +176,7 @@ void EngineCore::finish_step(double grad_norm, double update_ms) {
   next_.fetches = moved.fetches;
   next_.prefetch_hits = moved.prefetch_hits;
   for (const Tier tier : residency.hierarchy().levels()) next_.tiers[static_cast<int>(tier)] = look_at(tier);
+  residency.record_step_end(next_.step);
   residency.reset_stats();
   stats_ = next_;
   next_ = StepStats();
@@ -228,8 +232,8 @@ std::uint64_t EngineCore::fingerprint() {
   return asterias::fingerprint(*module_);
 }
 
-void EngineCore::start_trace() {}
-StepTrace EngineCore::stop_trace() { return {}; }
+void EngineCore::start_trace() { runtime_->residency().start_trace(); }
+StepTrace EngineCore::stop_trace() { return runtime_->residency().stop_trace(); }
 
 Plan EngineCore::plan() const {
   Plan plan;
@@ -252,6 +256,7 @@ Plan EngineCore::plan() const {
   }
   residency.with_timeline([&](const evict::Timeline& timeline) {
     if (!timeline.plan()) return;
+    plan.is_measured = true;
     for (const auto& moment : timeline.plan()->moments) plan.need_bytes_by_moment.push_back(moment.need_bytes);
   });
   return plan;

@@ -70,7 +70,7 @@ class EngineCore {
   void hold_buffers();
   void note_update_need();
   void end_pass();
-  void finish_step(double grad_norm, double update_ms);
+  void finish_step(double grad_norm, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
 
   std::uint64_t id_;

@@ -1,6 +1,7 @@
 #include "runtime/interception.hpp"
 
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include <ATen/SparseCsrTensorImpl.h>
@@ -120,7 +121,13 @@ class Frame {
     bury();
   }
 
+  // Comes between before() and the kernel.
+  void start_clock() {
+    if (is_outermost_ && residency().is_recording()) kernel_start_ = evict::Residency::Clock::now();
+  }
+
   void after(c10::ArrayRef<c10::IValue> outputs) {
+    if (kernel_start_) residency().record_operator(info_.label, *kernel_start_, evict::Residency::Clock::now());
     if (!is_outermost_) {  // the kernel that called this one may read what it returned
       Wants wants;
       for (const auto& output : outputs) collect(output, Use::kRead, wants);
@@ -206,6 +213,7 @@ class Frame {
   const bool is_outermost_;
   Wants held_;
   std::vector<Audited> audited_;
+  std::optional<evict::Residency::Clock::time_point> kernel_start_;  // while a trace runs
 };
 
 void intercept(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
@@ -220,6 +228,7 @@ void intercept(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::j
   {
     Frame frame(runtime, info);
     frame.before(torch::jit::last(*stack, info.uses.size()));
+    frame.start_clock();
     op.redispatchBoxed(below, stack);
     frame.after(torch::jit::last(*stack, op.schema().returns().size()));
     is_outermost = frame.is_outermost();

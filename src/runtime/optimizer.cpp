@@ -193,8 +193,7 @@ torch::Tensor Optimizer::step(LossClosure closure) {
     runtime::release_last_outputs();
     update();
   }
-  core_.finish_step(grad_norm_,
-                    std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  core_.finish_step(grad_norm_, start);
   return loss;
 }
 
@@ -280,9 +279,7 @@ void Optimizer::update_chunk(std::size_t chunk) {
   if (segments.empty()) return;
   auto& residency = core_.runtime_->residency();
   const auto& lists = data_.chunks()[chunk];
-  residency.with_timeline([&](auto& timeline) {
-    timeline.on_update(static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(segments_.size()));
-  });
+  residency.begin_update(static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(segments_.size()));
   std::vector<evict::Want> wants{{lists.param, evict::Access::kWrite}, {lists.grad, evict::Access::kRead}};
   if (lists.exp_avg) wants.push_back({lists.exp_avg, evict::Access::kWrite});
   if (lists.exp_avg_sq) wants.push_back({lists.exp_avg_sq, evict::Access::kWrite});
@@ -293,12 +290,14 @@ void Optimizer::update_chunk(std::size_t chunk) {
   };
   const hybrid_adam::UpdateArrays whole{floats(lists.param), floats(lists.grad), floats(lists.exp_avg),
                                         floats(lists.exp_avg_sq), lists.bytes / sizeof(float)};
+  const auto start = std::chrono::steady_clock::now();
   for (auto& segment : segments) {
     auto part = whole.part(segment.offset, segment.count);
     if (segment.stray_gradient.defined()) part.grad = segment.stray_gradient.const_data_ptr<float>();
     hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, part);
     segment.stray_gradient.reset();
   }
+  residency.record_update(lists.param, start, std::chrono::steady_clock::now());
   residency.release(wants, Tier::kCpu);
   write_back(lists);
   runtime::bury();

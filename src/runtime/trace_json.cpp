@@ -16,7 +16,7 @@ using evict::StepTrace;
 using evict::TimeSpan;
 using Json = nlohmann::ordered_json;
 
-// Threads of the trace. What overlaps on one goes to further lanes of it: lane n >= 1 of thread t is thread 10 t + n.
+// Threads of the trace. What overlaps on one goes to further lanes of it: lane n >= 1 of thread t is thread 100 t + n.
 enum Thread { kPhases, kCompute, kUpdate, kH2d, kD2h, kNvmeRead, kNvmeWrite, kStalls, kNumThreads };
 
 constexpr const char* kThreadNames[kNumThreads] = {"phases", "compute",   "update",     "H2D",
@@ -90,7 +90,7 @@ class ChromeTrace {
     const auto lane = static_cast<int>(free - ends.begin());
     if (free == ends.end()) ends.push_back(0);
     ends[static_cast<std::size_t>(lane)] = span.end_ns;
-    return lane == 0 ? thread : 10 * thread + lane;
+    return lane == 0 ? thread : 100 * thread + lane;
   }
 
   void add_move(const StepTrace& trace, const StepTrace::Move& move) {
@@ -157,7 +157,7 @@ class ChromeTrace {
       for (std::size_t lane = 0; lane < std::max<std::size_t>(1, lane_ends_ns_[thread].size()); ++lane)
         events_.push_back({{"ph", "M"},
                            {"pid", 1},
-                           {"tid", lane == 0 ? thread : 10 * thread + static_cast<int>(lane)},
+                           {"tid", lane == 0 ? thread : 100 * thread + static_cast<int>(lane)},
                            {"name", "thread_name"},
                            {"args", {{"name", kThreadNames[thread]}}}});
   }
