@@ -14,11 +14,6 @@ torch::nn::LayerNorm layer_norm(std::int64_t width) {
 
 }  // namespace
 
-std::int64_t GptOptions::num_parameters() const {
-  const std::int64_t block = 12 * hidden * hidden + 13 * hidden;
-  return (vocabulary + sequence) * hidden + layers * block + 2 * hidden;
-}
-
 GptBlockImpl::GptBlockImpl(const GptOptions& options) : heads_(options.heads), dropout_(options.dropout) {
   const std::int64_t width = options.hidden;
   norm1_ = register_module("norm1", layer_norm(width));

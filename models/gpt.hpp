@@ -11,18 +11,9 @@
 
 #include <torch/torch.h>
 
-namespace asterias::models {
+#include "models/gpt_options.hpp"
 
-struct GptOptions {
-  std::int64_t vocabulary = 256;
-  std::int64_t sequence = 128;  // longest input
-  std::int64_t layers = 4;
-  std::int64_t hidden = 128;  // a multiple of heads
-  std::int64_t heads = 4;
-  double dropout = 0.0;
-  // Counts the parameters: the tied head is the embedding.
-  std::int64_t num_parameters() const;
-};
+namespace asterias::models {
 
 // Causal self-attention and a two-layer perceptron, each with a residual. [B, T, D] -> [B, T, D]
 class GptBlockImpl : public torch::nn::Module {

@@ -1,6 +1,8 @@
-// The program `asterias`: picks the subcommand, and turns what it throws into one message and an exit code.
+// The program `asterias`: picks the command, and turns what it throws into one message and an exit code.
+#include <functional>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -44,6 +46,33 @@ int report_parse(const CLI::App& app, const CLI::ParseError& error) {
   return static_cast<int>(ExitCode::kUsage);
 }
 
+// One of the program's commands: its flags, and what runs when it was the one that was named.
+struct Command {
+  CLI::App* app;
+  std::function<ExitCode()> run;
+};
+
+Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
+  CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
+  flags.declare(*train);
+  train->footer(std::string(kTrainExample) + "\n" + kFooter);
+  return {train, [&flags, argv] {
+            const TrainOptions options = flags.resolve();
+            let_idle_threads_sleep(argv);
+            return run_train(options);
+          }};
+}
+
+ExitCode run_named(const std::vector<Command>& commands) {
+  try {
+    for (const auto& command : commands)
+      if (command.app->parsed()) return command.run();
+    return ExitCode::kUsage;  // not reached: a subcommand is required
+  } catch (...) {
+    return report_current_exception();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,22 +81,12 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-
-  CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
-  train_flags.declare(*train);
-  train->footer(std::string(kTrainExample) + "\n" + kFooter);
+  const std::vector<Command> commands{declare_train(app, train_flags, argv)};
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return report_parse(app, error);
   }
-  try {
-    const TrainOptions options = train_flags.resolve();
-    let_idle_threads_sleep(argv);
-    run_train(options);
-    return static_cast<int>(ExitCode::kDone);
-  } catch (...) {
-    return static_cast<int>(report_current_exception());
-  }
+  return static_cast<int>(run_named(commands));
 }

@@ -75,11 +75,11 @@ void TrainFlags::declare(CLI::App& command) {
       ->required()
       ->type_name("FILE");
 
-  number("--layers", options_.layers, "transformer blocks")->group("Model");
-  number("--hidden", options_.hidden, "width, a multiple of --heads")->group("Model");
-  number("--heads", options_.heads, "attention heads")->group("Model");
-  number("--seq", options_.sequence, "tokens per sequence")->group("Model");
-  command.add_option("--dropout", options_.dropout, "probability of dropout")
+  number("--layers", options_.model.layers, "transformer blocks")->group("Model");
+  number("--hidden", options_.model.hidden, "width, a multiple of --heads")->group("Model");
+  number("--heads", options_.model.heads, "attention heads")->group("Model");
+  number("--seq", options_.model.sequence, "tokens per sequence")->group("Model");
+  command.add_option("--dropout", options_.model.dropout, "probability of dropout")
       ->check(number_below(1, "a probability from 0 to below 1"))
       ->type_name("P")
       ->capture_default_str()
@@ -144,9 +144,9 @@ TrainOptions TrainFlags::resolve() const {
   TrainOptions options = options_;
   options.config = engine_config();
   std::vector<std::string> complaints;
-  if (options.hidden % options.heads != 0)
-    complaints.push_back("--hidden " + std::to_string(options.hidden) + " is not a multiple of --heads " +
-                         std::to_string(options.heads));
+  if (options.model.hidden % options.model.heads != 0)
+    complaints.push_back("--hidden " + std::to_string(options.model.hidden) + " is not a multiple of --heads " +
+                         std::to_string(options.model.heads));
   try {
     resolve_batches(options.config, options);
   } catch (const ConfigError& error) {

@@ -8,18 +8,14 @@
 #include <cstdint>
 #include <string>
 
+#include "models/gpt_options.hpp"
 #include "runtime/config.hpp"
 
 namespace asterias::tools {
 
 struct TrainOptions {
   std::string data_path;
-  // The model: GPT-2's structure with a vocabulary of 256 bytes.
-  std::int64_t layers = 4;
-  std::int64_t hidden = 128;
-  std::int64_t heads = 4;
-  std::int64_t sequence = 128;
-  double dropout = 0;
+  models::GptOptions model;
   // The training. A step is `accumulate` passes over `batch` sequences each.
   std::int64_t batch = 8;
   std::int64_t accumulate = 1;
@@ -29,7 +25,7 @@ struct TrainOptions {
   std::string log_dir;  // empty: no logs
   EngineConfig config;
 
-  std::int64_t tokens_per_step() const { return batch * accumulate * sequence; }
+  std::int64_t tokens_per_step() const { return batch * accumulate * model.sequence; }
 };
 
 }  // namespace asterias::tools

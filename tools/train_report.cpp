@@ -77,9 +77,9 @@ void TrainReport::print_header(const Plan& plan, std::uint64_t data_bytes, int n
   const auto integer = [](std::int64_t value) { return static_cast<long long>(value); };
   std::printf("asterias %s\n\n", program_version().c_str());
   std::printf("data       %s (%s)\n", options_.data_path.c_str(), bytes_text(data_bytes).c_str());
-  std::printf("model      GPT, %lld layers, hidden %lld, %lld heads, sequences of %lld", integer(options_.layers),
-              integer(options_.hidden), integer(options_.heads), integer(options_.sequence));
-  if (options_.dropout > 0) std::printf(", dropout %g", options_.dropout);
+  std::printf("model      GPT, %lld layers, hidden %lld, %lld heads, sequences of %lld", integer(options_.model.layers),
+              integer(options_.model.hidden), integer(options_.model.heads), integer(options_.model.sequence));
+  if (options_.model.dropout > 0) std::printf(", dropout %g", options_.model.dropout);
   std::printf("\n           %s parameters; model data %s in chunks of %s\n", count_text(plan.num_parameters).c_str(),
               bytes_text(plan.model_data_bytes).c_str(), bytes_text(plan.chunk_bytes).c_str());
   std::printf("training   %lld steps of %lld tokens", integer(options_.steps), integer(options_.tokens_per_step()));

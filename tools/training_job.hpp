@@ -1,0 +1,49 @@
+// The training itself: a GPT in its engine, the batches it sees, and the calls of a step one by one.
+//
+// `asterias train` calls them in a loop and prints what comes of it; `asterias plan` calls run_pass() and looks at
+// plan(). Prints nothing, and decides nothing about when to stop. Keeps torch out of whoever uses it.
+//
+// Threading: the thread that makes it is the engine's thread, makes all calls and destroys it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "runtime/telemetry.hpp"
+#include "tools/train_options.hpp"
+
+namespace asterias::tools {
+
+class TrainingJob {
+ public:
+  // Opens the text and builds the model. Throws ConfigError about text and configuration, BudgetError when the model
+  // alone cannot fit, IoError when a file cannot be made.
+  explicit TrainingJob(const TrainOptions& options);
+  TrainingJob(const TrainingJob&) = delete;
+  TrainingJob& operator=(const TrainingJob&) = delete;
+  ~TrainingJob();
+
+  // Forgets the gradients of the step before.
+  void begin_step();
+
+  // Runs forward and backward on the next batch and returns its loss. The gradient of a step is the mean over its
+  // `options.accumulate` passes, as one larger batch would give it. Throws BudgetError after the first pass if it did
+  // not fit.
+  double run_pass();
+
+  // Runs the optimizer on the gradients of the passes since begin_step().
+  void update();
+
+  Plan plan() const;
+  const StepStats& stats() const;
+  std::uint64_t fingerprint();
+
+  std::uint64_t data_bytes() const;
+  int num_threads() const;  // of torch's operators
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace asterias::tools
