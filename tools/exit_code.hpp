@@ -8,9 +8,10 @@ namespace asterias::tools {
 enum class ExitCode : int {
   kDone = 0,
   kOther = 1,
-  kUsage = 2,   // flags, configuration or data (ConfigError)
-  kBudget = 3,  // a tier is too small (BudgetError, OutOfMemory)
-  kIo = 4,      // a file could not be read or written (IoError)
+  kUsage = 2,          // flags, configuration or data (ConfigError)
+  kBudget = 3,         // a tier is too small (BudgetError, OutOfMemory)
+  kIo = 4,             // a file or the standard output could not be read or written (IoError)
+  kInterrupted = 130,  // by Ctrl-C or SIGTERM
 };
 
 // Writes the exception being handled to stderr as one message, without a C++ backtrace, and names its exit code.
