@@ -111,7 +111,7 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
 }
 
 EngineCore::Forward::~Forward() {
-  core_.next_.forward_ms += ms_since(start_);
+  if (records_) core_.next_.forward_ms += ms_since(start_);
   core_.runtime_->residency().record_phase("forward", start_, Clock::now());
   const bool failed = std::uncaught_exceptions() > exceptions_;
   core_.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
