@@ -1,12 +1,13 @@
 // The program `asterias`: picks the command, and turns what it throws into one message and an exit code.
+#include <cstdio>
 #include <functional>
-#include <iostream>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "tools/exit_code.hpp"
+#include "tools/standard_output.hpp"
 #include "tools/train_command.hpp"
 #include "tools/train_flags.hpp"
 #include "tools/version_text.hpp"
@@ -18,12 +19,17 @@ using namespace asterias::tools;
 
 constexpr const char* kFooter =
     "\nSizes read as people write them: 400MiB, 8GiB, 1.5GB.\n"
-    "Exit codes: 0 done, 2 usage or configuration, 3 budget too small, 4 I/O, 1 other.";
+    "Exit codes: 0 done, 2 usage or configuration, 3 budget too small, 4 I/O, 130 interrupted, 1 other.";
 
-constexpr const char* kTrainExample =
-    "\nExample: a model with 1.6 GB of model data in 400 MiB of memory\n"
+constexpr const char* kTrainExamples =
+    "\nExamples: a model with 1.6 GB of model data in 400 MiB of memory\n"
     "  asterias train --data data/genesis_to_ruth.txt --layers 14 --hidden 768 --heads 12 --seq 64 --batch 1 \\\n"
-    "    --steps 20 --lr 3e-4 --seed 1 --cpu-limit 400MiB --nvme-path /mnt/scratch";
+    "    --steps 20 --lr 3e-4 --cpu-limit 400MiB --nvme-path /mnt/scratch\n"
+    "GPT-3's smallest, as GPT-3 was trained, in 1 GiB\n"
+    "  asterias train --data text.txt --preset 125m --seq 1024 --batch 1 --accumulate 8 --tokens 100000000 \\\n"
+    "    --lr 6e-4 --schedule cosine --min-lr 6e-5 --warmup 500 --betas 0.9,0.95 --val-every 500 --sample-every 500 "
+    "\\\n"
+    "    --cpu-limit 1GiB --nvme-path /mnt/scratch --log-dir logs";
 
 // CLI11 parts groups by two empty lines; one is enough.
 std::string single_spaced(std::string text) {
@@ -32,18 +38,21 @@ std::string single_spaced(std::string text) {
 }
 
 // CLI11 gives each kind of wrong flag a code of its own; here they are all usage.
-int report_parse(const CLI::App& app, const CLI::ParseError& error) {
+ExitCode report_parse(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_name() == "CallForHelp") {
-    std::cout << single_spaced(app.help());
-    return static_cast<int>(ExitCode::kDone);
+    print(single_spaced(app.help()));
+    return ExitCode::kDone;
   }
-  if (error.get_exit_code() == 0) return app.exit(error);  // --version
+  if (error.get_name() == "CallForVersion") {
+    print(version_text() + "\n");
+    return ExitCode::kDone;
+  }
   // What was not understood explains better what is missing than CLI11 does.
   const auto unknown = app.remaining(/*recurse=*/true);
   const std::string message =
       unknown.empty() ? error.what() : "'" + unknown.front() + "' is no flag or subcommand here";
-  std::cerr << "asterias: " << message << "\nRun with --help for what there is.\n";
-  return static_cast<int>(ExitCode::kUsage);
+  std::fprintf(stderr, "asterias: %s\nRun with --help for what there is.\n", message.c_str());
+  return ExitCode::kUsage;
 }
 
 // One of the program's commands: its flags, and what runs when it was the one that was named.
@@ -55,7 +64,7 @@ struct Command {
 Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
   CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
   flags.declare(*train);
-  train->footer(std::string(kTrainExample) + "\n" + kFooter);
+  train->footer(std::string(kTrainExamples) + "\n" + kFooter);
   return {train, [&flags, argv] {
             const TrainOptions options = flags.resolve();
             let_idle_threads_sleep(argv);
@@ -64,13 +73,9 @@ Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
 }
 
 ExitCode run_named(const std::vector<Command>& commands) {
-  try {
-    for (const auto& command : commands)
-      if (command.app->parsed()) return command.run();
-    return ExitCode::kUsage;  // not reached: a subcommand is required
-  } catch (...) {
-    return report_current_exception();
-  }
+  for (const auto& command : commands)
+    if (command.app->parsed()) return command.run();
+  return ExitCode::kUsage;  // not reached: a subcommand is required
 }
 
 }  // namespace
@@ -84,9 +89,13 @@ int main(int argc, char** argv) {
   const std::vector<Command> commands{declare_train(app, train_flags, argv)};
 
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return report_parse(app, error);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return static_cast<int>(report_parse(app, error));
+    }
+    return static_cast<int>(run_named(commands));
+  } catch (...) {
+    return static_cast<int>(report_current_exception());
   }
-  return static_cast<int>(run_named(commands));
 }

@@ -1,11 +1,20 @@
 #include "tools/train_command.hpp"
 
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <cmath>
+#include <string>
+#include <vector>
 
 #include <asterias/run_log.h>
 
-#include "tools/train_report.hpp"
+#include "base/error.hpp"
+#include "base/process_memory.hpp"
+#include "tools/header_text.hpp"
+#include "tools/interrupt.hpp"
+#include "tools/number_text.hpp"
+#include "tools/run_view.hpp"
+#include "tools/standard_output.hpp"
 #include "tools/training_job.hpp"
 
 namespace asterias::tools {
@@ -17,28 +26,142 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+LrSchedule schedule_of(const TrainOptions& options) {
+  const double lr = options.config.optimizer.params.lr.value_or(0);
+  return {options.schedule.decay, options.schedule.warmup_steps, options.steps,
+          lr > 0 ? options.schedule.min_lr / lr : 0};
+}
+
+void require_finite(double loss, std::int64_t step, const TrainOptions& options) {
+  if (std::isfinite(loss)) return;
+  const double clipping = options.config.gradient_clipping.value_or(0);
+  throw Error(
+      printf_text("the loss of step %lld is %g: the training has diverged; this step has changed no weight\n"
+                  "  try a lower --lr (now %g), a longer --warmup (now %lld steps), or %s",
+                  static_cast<long long>(step), loss, options.config.optimizer.params.lr.value_or(0),
+                  static_cast<long long>(options.schedule.warmup_steps),
+                  clipping > 0 ? printf_text("a lower --clip (now %g)", clipping).c_str() : "--clip 1"));
+}
+
+bool is_due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+
+// One run from the first step to the summary.
+class TrainRun {
+ public:
+  TrainRun(const TrainOptions& options, RunLog& log)
+      : options_(options), log_(log), view_(make_run_view(options)), schedule_(schedule_of(options)), job_(options) {
+    totals_.build_ms = ms_since(start_);
+    plan_ = job_.plan();
+    view_->on_start({options_, plan_, job_.data_bytes(), job_.num_threads()});
+    write_notes();
+  }
+
+  ExitCode run() {
+    for (std::int64_t step = 1; step <= options_.steps && !InterruptHandler::requested(); ++step) {
+      const bool is_traced = std::binary_search(options_.trace_steps.begin(), options_.trace_steps.end(), step);
+      if (is_traced) job_.start_trace();
+      take_step(step);
+      if (is_traced) log_.add(job_.stop_trace());
+      evaluate(step);
+      log_.add(job_.stats(), log_extras_);
+    }
+    return finish();
+  }
+
+ private:
+  void write_notes() {
+    log_.note("model", model_text(options_));
+    log_.note("data", options_.data_path);
+    log_.note("data_bytes", static_cast<std::int64_t>(job_.data_bytes()));
+    log_.note("steps", options_.steps);
+    log_.note("tokens_per_step", options_.tokens_per_step());
+  }
+
+  void take_step(std::int64_t step) {
+    const auto start = Clock::now();
+    job_.begin_step(schedule_.factor(step));
+    for (std::int64_t pass = 0; pass < options_.accumulate; ++pass) {
+      view_->on_phase(step, "forward");
+      require_finite(job_.forward(), step, options_);
+      view_->on_phase(step, "backward");
+      job_.backward();
+      if (step == 1 && pass == 0) show_plan();
+    }
+    view_->on_phase(step, "update");
+    job_.update();
+    const double wall_ms = ms_since(start);
+    totals_.add(job_.stats(), wall_ms);
+    const double tokens_per_second = static_cast<double>(options_.tokens_per_step()) / wall_ms * 1e3;
+    log_extras_ = {{"tokens_per_second", tokens_per_second}};
+    view_->on_step(
+        {job_.stats(), tokens_per_second, static_cast<double>(options_.steps - step) * totals_.mean_step_ms() / 1e3});
+  }
+
+  void show_plan() {
+    plan_ = job_.plan();
+    view_->on_plan(plan_);
+    log_.plan(plan_);
+  }
+
+  void evaluate(std::int64_t step) {
+    const auto start = Clock::now();
+    if (options_.validation.split > 0 && (is_due(step, options_.validation.every) || step == options_.steps))
+      validate(step);
+    if (is_due(step, options_.sampling.every)) {
+      view_->on_phase(step, "sampling");
+      view_->on_sample(step, job_.sample_text());
+    }
+    totals_.evaluation_ms += ms_since(start);
+  }
+
+  void validate(std::int64_t step) {
+    view_->on_phase(step, "validating");
+    const Validation validation{step, job_.validation_loss()};
+    totals_.add(validation);
+    log_extras_.emplace_back("val_loss", validation.loss);
+    view_->on_validation(validation);
+  }
+
+  ExitCode finish() {
+    const bool is_interrupted = totals_.num_steps < options_.steps;
+    const std::uint64_t fingerprint = job_.fingerprint();
+    log_.finish(is_interrupted ? "interrupted" : "done", fingerprint);
+    view_->on_end(
+        {options_, plan_, totals_, ms_since(start_) / 1e3, peak_resident_set_bytes(), is_interrupted, fingerprint});
+    return is_interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
+  }
+
+  const Clock::time_point start_ = Clock::now();
+  const TrainOptions& options_;
+  RunLog& log_;
+  std::unique_ptr<RunView> view_;
+  const LrSchedule schedule_;
+  TrainingJob job_;
+  RunTotals totals_;
+  Plan plan_;
+  std::vector<RunLog::Extra> log_extras_;  // of the present step
+};
+
+// The run's own failure is what counts, also where the log cannot take it.
+void note_failure(RunLog& log, const std::string& why) {
+  try {
+    log.finish("failed: " + why);
+  } catch (const IoError&) {
+  }
+}
+
 }  // namespace
 
 ExitCode run_train(const TrainOptions& options) {
-  const auto start = Clock::now();
+  fail_when_the_reader_goes();
+  const InterruptHandler interrupts;
   RunLog log(options.log_dir, options.config);
-  TrainReport report(options);
-  TrainingJob job(options);
-  report.print_header(job.plan(), job.data_bytes(), job.num_threads());
-
-  for (std::int64_t step = 0; step < options.steps; ++step) {
-    const auto step_start = Clock::now();
-    job.begin_step();
-    for (std::int64_t pass = 0; pass < options.accumulate; ++pass) job.run_pass();
-    job.update();
-    report.print_step(job.stats(), ms_since(step_start));
-    log.add(job.stats());
+  try {
+    return TrainRun(options, log).run();
+  } catch (const std::exception& error) {
+    note_failure(log, error.what());
+    throw;
   }
-
-  const std::uint64_t fingerprint = job.fingerprint();
-  report.print_summary(ms_since(start) / 1e3);
-  std::printf("fingerprint %016llx\n", static_cast<unsigned long long>(fingerprint));
-  return ExitCode::kDone;
 }
 
 }  // namespace asterias::tools

@@ -8,8 +8,9 @@
 
 namespace asterias::tools {
 
-// Trains, printing to stdout; the last line is the fingerprint. Throws what the runtime throws, and ConfigError about
-// the data.
+// Trains, printing to stdout; the last line is the fingerprint. Ends early with kInterrupted after the step in which
+// Ctrl-C or SIGTERM comes. Throws what the runtime throws, ConfigError about the data, Error when the loss is no number
+// any more (that step has changed no weight).
 ExitCode run_train(const TrainOptions& options);
 
 }  // namespace asterias::tools

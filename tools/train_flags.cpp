@@ -1,51 +1,29 @@
 #include "tools/train_flags.hpp"
 
-#include <charconv>
+#include <algorithm>
 #include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "tools/flag_checks.hpp"
+#include "tools/model_presets.hpp"
 
 namespace asterias::tools {
 namespace {
 
 constexpr double kDefaultLr = 1e-3;
 constexpr double kDefaultClipping = 1.0;
+constexpr double kDefaultWeightDecay = 0.1;  // GPT-3 (Brown et al. 2020, appendix B)
+constexpr double kDefaultValidationSplit = 0.05;
+constexpr std::int64_t kNumByteTokens = 256;
+constexpr int kMostThreads = 9999;
 
-// Accepts whole numbers from `least` on. CLI11's own messages name C++ types; these say what to write.
-CLI::Validator whole_number(std::int64_t least) {
-  const auto check = [least](const std::string& text) -> std::string {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size() && value >= least) return "";
-    return "'" + text + "' is not a whole number of " + std::to_string(least) + " or more";
-  };
-  return {check, "", "whole number"};
-}
+std::string text(std::int64_t number) { return std::to_string(number); }
 
-// Accepts numbers from 0 up to `bound`.
-CLI::Validator number_below(double bound, const char* wants) {
-  const auto check = [bound, wants](const std::string& text) -> std::string {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    if (!text.empty() && *end == '\0' && value >= 0 && value < bound) return "";
-    return "'" + text + "' is not " + wants;
-  };
-  return {check, "", "number"};
-}
-
-CLI::Validator byte_size() {
-  const auto check = [](const std::string& text) -> std::string {
-    if (parse_bytes(text).value_or(0) > 0) return "";
-    return "'" + text + "' is not a size above 0; write 512MiB, 8GiB or 1.5GB";
-  };
-  return {check, "", "size"};
-}
-
-void set_limit(ByteLimit& limit, const std::string& text) {
-  if (!text.empty()) limit = ByteLimit{parse_bytes(text), std::nullopt};
+void set_limit(ByteLimit& limit, const std::string& size) {
+  if (!size.empty()) limit = ByteLimit{parse_bytes(size), std::nullopt};
 }
 
 // Makes the three batch sizes agree: what is missing follows from what is there.
@@ -57,103 +35,237 @@ void resolve_batches(EngineConfig& config, TrainOptions& options) {
   if (passes <= 0) passes = total > 0 && micro > 0 ? total / micro : 1;
   if (micro <= 0) micro = total > 0 ? total / passes : options.batch;
   if (total > 0 && micro * passes != total)
-    throw ConfigError("train_batch_size: " + std::to_string(total) + " sequences cannot be divided into " +
-                      std::to_string(passes) + " passes of " + std::to_string(micro));
+    throw ConfigError("train_batch_size: " + text(total) + " sequences cannot be divided into " + text(passes) +
+                      " passes of " + text(micro));
   total = micro * passes;
   options.batch = micro;
   options.accumulate = passes;
+}
+
+// GPT's groups: matrices decay, embeddings included, biases and norms do not.
+void add_decay_groups(OptimizerConfig& optimizer) {
+  if (!optimizer.param_groups.empty()) return;
+  if (!optimizer.params.weight_decay && optimizer.type == OptimizerType::kAdamW)
+    optimizer.params.weight_decay = kDefaultWeightDecay;
+  if (optimizer.params.weight_decay.value_or(0) == 0) return;
+  ParamGroupConfig without_decay{{"*.bias", "*norm*.weight"}, {}};
+  without_decay.params.weight_decay = 0;
+  optimizer.param_groups.push_back(without_decay);
+}
+
+CLI::Option* add_number(CLI::App& command, const char* name, std::int64_t& value, const char* meaning,
+                        std::int64_t least) {
+  return command.add_option(name, value, meaning)->check(whole_number(least))->type_name("N")->capture_default_str();
+}
+
+template <class T>
+CLI::Option* add_optional(CLI::App& command, const char* name, std::optional<T>& value, const char* meaning,
+                          const CLI::Validator& check, const char* type, const std::string& default_text) {
+  return command.add_option(name, value, meaning)->check(check)->type_name(type)->default_str(default_text);
 }
 
 }  // namespace
 
 void TrainFlags::declare(CLI::App& command) {
   command.option_defaults()->take_last();  // so that a script's flags can be overridden by appending
-  const auto number = [&](const char* name, std::int64_t& value, const char* text, std::int64_t least = 1) {
-    return command.add_option(name, value, text)->check(whole_number(least))->type_name("N")->capture_default_str();
-  };
   command.add_option("--data", options_.data_path, "text to learn; every byte is a token")
       ->required()
       ->type_name("FILE");
+  declare_model(command);
+  declare_training(command);
+  declare_validation(command);
+  declare_budgets(command);
+  declare_files(command);
+}
 
-  number("--layers", options_.model.layers, "transformer blocks")->group("Model");
-  number("--hidden", options_.model.hidden, "width, a multiple of --heads")->group("Model");
-  number("--heads", options_.model.heads, "attention heads")->group("Model");
-  number("--seq", options_.model.sequence, "tokens per sequence")->group("Model");
+void TrainFlags::declare_model(CLI::App& command) {
+  command.option_defaults()->group("Model");
+  const CLI::Validator known_preset(
+      [](const std::string& name) { return find_preset(name) ? "" : "'" + name + "' is none of " + preset_names(); },
+      "", "preset");
+  command.add_option("--preset", options_.preset, "GPT-3's shape of that size: " + preset_names())
+      ->check(known_preset)
+      ->type_name("SIZE");
+  const models::GptOptions defaults;
+  const auto shape = [&](const char* name, std::optional<std::int64_t>& value, const char* meaning, std::int64_t least,
+                         std::int64_t default_value) {
+    add_optional(command, name, value, meaning, whole_number(least), "N", text(default_value));
+  };
+  shape("--layers", layers_, "transformer blocks", 1, defaults.layers);
+  shape("--hidden", hidden_, "width, a multiple of --heads", 1, defaults.hidden);
+  shape("--heads", heads_, "attention heads", 1, defaults.heads);
+  shape("--vocab", vocabulary_, "tokens the model knows; the text uses the first 256", kNumByteTokens,
+        defaults.vocabulary);
+  add_number(command, "--seq", options_.model.sequence, "tokens per sequence", 1);
   command.add_option("--dropout", options_.model.dropout, "probability of dropout")
       ->check(number_below(1, "a probability from 0 to below 1"))
       ->type_name("P")
-      ->capture_default_str()
-      ->group("Model");
+      ->capture_default_str();
+}
 
-  command.add_option("--batch", batch_, "sequences per pass")
+void TrainFlags::declare_training(CLI::App& command) {
+  command.option_defaults()->group("Training");
+  add_optional(command, "--batch", batch_, "sequences per pass", whole_number(1), "N", "8");
+  add_optional(command, "--accumulate", accumulate_, "passes per step", whole_number(1), "N", "1");
+  auto* steps = add_number(command, "--steps", options_.steps, "optimizer steps", 1);
+  command.add_option("--tokens", tokens_, "train on as many tokens, rounded up to whole steps")
       ->check(whole_number(1))
-      ->type_name("N")
-      ->default_str("8")
-      ->group("Training");
-  command.add_option("--accumulate", accumulate_, "passes per step")
-      ->check(whole_number(1))
-      ->type_name("N")
-      ->default_str("1")
-      ->group("Training");
-  number("--steps", options_.steps, "optimizer steps")->group("Training");
-  command.add_option("--lr", lr_, "learning rate of AdamW")
-      ->check(number_below(1e9, "a learning rate, 0 or more"))
+      ->option_text("N")
+      ->excludes(steps);
+  steps->option_text("N=100");
+  const auto rate = number_below(1e9, "a number, 0 or more");
+  add_optional(command, "--lr", lr_, "learning rate", rate, "X", "0.001");
+  command.add_option("--schedule", decay_, "after the warm-up: constant, linear or cosine, down to --min-lr")
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            return find_lr_decay(name) ? "" : "'" + name + "' is none of constant, linear, cosine";
+          },
+          "", "schedule"))
+      ->type_name("NAME")
+      ->capture_default_str();
+  add_number(command, "--warmup", options_.schedule.warmup_steps, "steps over which the rate rises", 0);
+  command.add_option("--min-lr", options_.schedule.min_lr, "rate at the last step of a linear or cosine schedule")
+      ->check(rate)
       ->type_name("X")
-      ->default_str("0.001")
-      ->group("Training");
-  command.add_option("--seed", options_.seed, "of weights, dropout and batches")
+      ->capture_default_str();
+  command.add_option("--betas", betas_, "of Adam; GPT-3 took 0.9,0.95")
+      ->delimiter(',')
+      ->expected(2)
+      ->check(number_below(1, "a number from 0 to below 1"))
+      ->option_text("B1,B2=0.9,0.999");
+  add_optional(command, "--weight-decay", weight_decay_, "of matrices and embeddings; biases and norms have none", rate,
+               "X", "0.1");
+  add_optional(command, "--clip", clip_, "clip gradients to this norm; 0: off", rate, "X", "1");
+  command.add_option("--seed", options_.seed, "of weights, dropout, batches and samples")
       ->check(whole_number(0))
       ->type_name("N")
-      ->capture_default_str()
-      ->group("Training");
+      ->capture_default_str();
   command.add_option("--threads", options_.threads, "threads of torch's operators; unset: torch's choice")
-      ->check(whole_number(1) &
-              CLI::Validator(
-                  [](const std::string& text) { return text.size() > 4 ? "'" + text + "' is too many" : ""; }, "", ""))
-      ->type_name("N")
-      ->group("Training");
+      ->check(whole_number(1, kMostThreads))
+      ->type_name("N");
+}
 
+void TrainFlags::declare_validation(CLI::App& command) {
+  command.option_defaults()->group("Validation and samples (neither changes what is learnt)");
+  add_optional(command, "--val-split", val_split_,
+               "share of the text's end to validate on, never trained on; 0.05 with --val-every",
+               number_below(1, "a share from 0 to below 1"), "X", "0")
+      ->option_text("X=0|0.05");
+  command.add_option("--val-every", options_.validation.every, "validate after every N steps; unset: after the last")
+      ->check(whole_number(1))
+      ->type_name("N");
+  add_number(command, "--val-batches", options_.validation.num_batches, "batches of a validation", 1);
+  command.add_option("--sample-every", options_.sampling.every, "print a text by the model after every N steps")
+      ->check(whole_number(1))
+      ->type_name("N");
+  add_number(command, "--sample-tokens", options_.sampling.num_tokens, "its length; each token takes a forward pass",
+             1);
+  command.add_option("--prompt", options_.sampling.prompt, "what it begins with; unset: a new line")
+      ->type_name("TEXT")
+      ->check(CLI::Validator([](const std::string& prompt) { return prompt.empty() ? "the prompt is empty" : ""; }, "",
+                             "prompt"));
+  command.add_option("--temperature", options_.sampling.temperature, "0: always the likeliest; 1: as the model has it")
+      ->check(number_below(1e9, "a number, 0 or more"))
+      ->type_name("X")
+      ->capture_default_str();
+}
+
+void TrainFlags::declare_budgets(CLI::App& command) {
+  command.option_defaults()->group("Budgets");
   command.add_option("--device", device_, "where the model computes: auto, cpu or simulated")
       ->type_name("NAME")
-      ->default_str("auto")
-      ->group("Budgets");
-  const auto limit = [&](const char* name, std::string& value, const char* text) {
-    command.add_option(name, value, text)->check(byte_size())->type_name("SIZE")->group("Budgets");
+      ->default_str("auto");
+  const auto limit = [&](const char* name, std::string& value, const char* meaning) {
+    command.add_option(name, value, meaning)->check(byte_size())->type_name("SIZE");
   };
   limit("--cpu-limit", cpu_limit_, "DRAM of the whole process, libraries included");
   limit("--gpu-limit", gpu_limit_, "memory of the accelerator; simulated needs it");
   limit("--nvme-limit", nvme_limit_, "room for swap files");
-  command.add_option("--nvme-path", nvme_path_, "folder for swap files, on a drive")
-      ->type_name("DIR")
-      ->group("Budgets");
+  command.add_option("--nvme-path", nvme_path_, "folder for swap files, on a drive")->type_name("DIR");
+}
 
+void TrainFlags::declare_files(CLI::App& command) {
+  command.option_defaults()->group("Configuration and output");
   command.add_option("--config", config_path_, "configuration in JSON (docs/config.md); flags override it")
-      ->type_name("FILE")
-      ->group("Configuration and logs");
+      ->type_name("FILE");
   command.add_option("--set", overrides_, "override one key, e.g. placement.eviction=lru; repeatable, applied last")
       ->type_name("a.b=c")
       ->take_all()
-      ->allow_extra_args(false)
-      ->group("Configuration and logs");
-  command.add_option("--log-dir", options_.log_dir, "folder for steps.jsonl and config.resolved.json; made if missing")
-      ->type_name("DIR")
-      ->group("Configuration and logs");
+      ->allow_extra_args(false);
+  command.add_option("--log-dir", options_.log_dir, "folder for the run's log files, made if missing")
+      ->type_name("DIR");
+  command.add_option("--trace-steps", trace_steps_, "steps to record for trace.json; unset, with --log-dir: 3")
+      ->delimiter(',')
+      ->check(whole_number(1))
+      ->type_name("N,N")
+      ->expected(1, 1'000'000)
+      ->take_all();
+  command.add_flag("--quiet", is_quiet_, "print the fingerprint only");
+  command.add_flag("--json", is_json_, "print lines of JSON only: plan, steps, summary");
 }
 
 TrainOptions TrainFlags::resolve() const {
   TrainOptions options = options_;
   options.config = engine_config();
+  options.schedule.decay = find_lr_decay(decay_).value_or(LrDecay::kConstant);
+  options.output = is_json_ ? OutputKind::kJson : is_quiet_ ? OutputKind::kQuiet : OutputKind::kText;
   std::vector<std::string> complaints;
-  if (options.model.hidden % options.model.heads != 0)
-    complaints.push_back("--hidden " + std::to_string(options.model.hidden) + " is not a multiple of --heads " +
-                         std::to_string(options.model.heads));
+  if (is_quiet_ && is_json_) complaints.emplace_back("--quiet and --json exclude each other");
+  resolve_model(options, complaints);
   try {
     resolve_batches(options.config, options);
   } catch (const ConfigError& error) {
     complaints.insert(complaints.end(), error.complaints().begin(), error.complaints().end());
   }
+  resolve_length(options, complaints);
+  resolve_validation(options, complaints);
+  resolve_traces(options, complaints);
   if (!complaints.empty()) throw ConfigError(complaints);
   return options;
+}
+
+void TrainFlags::resolve_model(TrainOptions& options, std::vector<std::string>& complaints) const {
+  auto& model = options.model;
+  const auto preset = find_preset(options.preset).value_or(models::GptOptions{});
+  model.layers = layers_.value_or(preset.layers);
+  model.hidden = hidden_.value_or(preset.hidden);
+  model.heads = heads_.value_or(preset.heads);
+  model.vocabulary = vocabulary_.value_or(preset.vocabulary);
+  if (model.hidden % model.heads != 0)
+    complaints.push_back("--hidden " + text(model.hidden) + " is not a multiple of --heads " + text(model.heads));
+}
+
+// How many steps, and how the rate goes over them.
+void TrainFlags::resolve_length(TrainOptions& options, std::vector<std::string>& complaints) const {
+  if (tokens_) options.steps = (*tokens_ - 1) / options.tokens_per_step() + 1;
+  const auto& schedule = options.schedule;
+  const double lr = options.config.optimizer.params.lr.value_or(kDefaultLr);
+  if (schedule.warmup_steps > options.steps)
+    complaints.push_back("--warmup " + text(schedule.warmup_steps) + " is more than the " + text(options.steps) +
+                         " steps of the run");
+  if (schedule.min_lr > lr) complaints.push_back("--min-lr is above the learning rate");
+  if (schedule.min_lr > 0 && schedule.decay == LrDecay::kConstant)
+    complaints.push_back("--min-lr means nothing with a constant rate; give --schedule linear or cosine");
+}
+
+void TrainFlags::resolve_validation(TrainOptions& options, std::vector<std::string>& complaints) const {
+  auto& validation = options.validation;
+  validation.split = val_split_.value_or(validation.every > 0 ? kDefaultValidationSplit : 0);
+  if (validation.every > 0 && validation.split == 0) complaints.emplace_back("--val-every needs a --val-split above 0");
+}
+
+void TrainFlags::resolve_traces(TrainOptions& options, std::vector<std::string>& complaints) const {
+  constexpr std::int64_t kWarmStep = 3;
+  options.trace_steps = trace_steps_;
+  std::sort(options.trace_steps.begin(), options.trace_steps.end());
+  if (options.log_dir.empty()) {
+    if (!trace_steps_.empty()) complaints.emplace_back("--trace-steps needs a --log-dir to write trace.json to");
+  } else if (trace_steps_.empty()) {
+    options.trace_steps = {std::min(kWarmStep, options.steps)};
+  } else if (options.trace_steps.back() > options.steps) {
+    complaints.push_back("--trace-steps: there is no step " + text(options.trace_steps.back()) + "; the run has " +
+                         text(options.steps));
+  }
 }
 
 EngineConfig TrainFlags::engine_config() const {
@@ -162,11 +274,16 @@ EngineConfig TrainFlags::engine_config() const {
   if (!config.optimizer.params.lr) config.optimizer.params.lr = kDefaultLr;
   apply_flags(config);
   for (const auto& assignment : overrides_) config.set(assignment);
+  add_decay_groups(config.optimizer);
   return config;
 }
 
 void TrainFlags::apply_flags(EngineConfig& config) const {
-  if (lr_) config.optimizer.params.lr = *lr_;
+  auto& params = config.optimizer.params;
+  if (lr_) params.lr = *lr_;
+  if (weight_decay_) params.weight_decay = *weight_decay_;
+  if (!betas_.empty()) params.betas = betas_;
+  if (clip_) config.gradient_clipping = *clip_;
   if (batch_) config.train_micro_batch_size_per_gpu = *batch_;
   if (accumulate_) config.gradient_accumulation_steps = *accumulate_;
   // A total in the file belongs to the sizes beside it there.

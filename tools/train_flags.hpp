@@ -1,6 +1,7 @@
-// The flags of `asterias train`, and how they, the configuration file and the overrides become TrainOptions.
+// The flags of `asterias train` and `asterias plan`, and how they, the configuration file and the overrides become
+// TrainOptions.
 //
-// Precedence, weakest first: defaults, --config, other flags, --set in the order given.
+// Precedence, weakest first: defaults, --preset, --config, other flags, --set in the order given.
 //
 // Threading: main thread only.
 #pragma once
@@ -27,15 +28,32 @@ class TrainFlags {
   TrainOptions resolve() const;
 
  private:
+  void declare_model(CLI::App& command);
+  void declare_training(CLI::App& command);
+  void declare_validation(CLI::App& command);
+  void declare_budgets(CLI::App& command);
+  void declare_files(CLI::App& command);
+
   EngineConfig engine_config() const;
   void apply_flags(EngineConfig& config) const;
+  void resolve_model(TrainOptions& options, std::vector<std::string>& complaints) const;
+  void resolve_length(TrainOptions& options, std::vector<std::string>& complaints) const;
+  void resolve_validation(TrainOptions& options, std::vector<std::string>& complaints) const;
+  void resolve_traces(TrainOptions& options, std::vector<std::string>& complaints) const;
 
-  TrainOptions options_;  // of these, batch and accumulate are left to the configuration
-  std::optional<std::int64_t> batch_, accumulate_;
-  std::optional<double> lr_;
+  TrainOptions options_;  // of these, what has a field below is left to resolve()
+  std::optional<std::int64_t> layers_, hidden_, heads_, vocabulary_;
+  std::optional<std::int64_t> batch_, accumulate_, tokens_;
+  std::optional<double> lr_, weight_decay_, clip_;
+  std::optional<double> val_split_;
+  std::vector<double> betas_;
+  std::vector<std::int64_t> trace_steps_;
+  std::string decay_ = "constant";
   std::string device_, nvme_path_, config_path_;
   std::string gpu_limit_, cpu_limit_, nvme_limit_;
   std::vector<std::string> overrides_;
+  bool is_quiet_ = false;
+  bool is_json_ = false;
 };
 
 }  // namespace asterias::tools

@@ -1,0 +1,116 @@
+// What the command line, the configuration file and the overrides come to.
+#include "tools/train_flags.hpp"
+
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <catch2/catch.hpp>
+
+#include "base/error.hpp"
+#include "tests/base/temporary_folder.hpp"
+
+namespace asterias::tools {
+namespace {
+
+TrainOptions resolved(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"--data", "text"});
+  TrainFlags flags;
+  CLI::App app;
+  flags.declare(app);
+  app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
+  return flags.resolve();
+}
+
+CATCH_TEST_CASE("a preset is the model's shape and flags beside it win", "[unit]") {
+  const auto plain = resolved({"--preset", "1.3b"});
+  CATCH_CHECK(plain.model.layers == 24);
+  CATCH_CHECK(plain.model.hidden == 2048);
+  CATCH_CHECK(plain.model.heads == 16);
+  CATCH_CHECK(plain.model.vocabulary == 50257);
+  CATCH_CHECK(plain.model.sequence == models::GptOptions{}.sequence);
+  for (const bool preset_first : {true, false}) {
+    const auto mixed = preset_first ? resolved({"--preset", "1.3b", "--layers", "2", "--vocab", "256"})
+                                    : resolved({"--layers", "2", "--vocab", "256", "--preset", "1.3b"});
+    CATCH_CHECK(mixed.model.layers == 2);
+    CATCH_CHECK(mixed.model.vocabulary == 256);
+    CATCH_CHECK(mixed.model.hidden == 2048);
+  }
+  CATCH_CHECK_THROWS_AS(resolved({"--preset", "1.4b"}), CLI::ValidationError);
+  CATCH_CHECK_THROWS_AS(resolved({"--vocab", "255"}), CLI::ValidationError);
+}
+
+CATCH_TEST_CASE("tokens become whole steps, rounded up", "[unit]") {
+  const auto steps = [](const char* tokens) {
+    return resolved({"--tokens", tokens, "--batch", "2", "--accumulate", "3", "--seq", "10"}).steps;  // 60 a step
+  };
+  CATCH_CHECK(steps("1") == 1);
+  CATCH_CHECK(steps("60") == 1);
+  CATCH_CHECK(steps("61") == 2);
+  CATCH_CHECK_THROWS_AS(resolved({"--tokens", "1", "--steps", "1"}), CLI::ExcludesError);
+}
+
+CATCH_TEST_CASE("matrices decay, biases and norms do not, unless the file has groups of its own", "[unit]") {
+  const auto usual = resolved({}).config.optimizer;
+  CATCH_CHECK(usual.params.weight_decay == 0.1);
+  CATCH_REQUIRE(usual.param_groups.size() == 1);
+  CATCH_CHECK(usual.param_groups[0].match == std::vector<std::string>{"*.bias", "*norm*.weight"});
+  CATCH_CHECK(usual.param_groups[0].params.weight_decay == 0.0);
+  CATCH_CHECK_FALSE(usual.param_groups[0].params.lr.has_value());
+
+  CATCH_CHECK(resolved({"--weight-decay", "0.02"}).config.optimizer.params.weight_decay == 0.02);
+  CATCH_CHECK(resolved({"--weight-decay", "0"}).config.optimizer.param_groups.empty());
+  CATCH_CHECK(resolved({"--set", "optimizer.type=Adam"}).config.optimizer.param_groups.empty());  // torch's default: 0
+
+  const tests::TemporaryFolder folder;
+  const auto file = folder.add("config.json", R"({"optimizer": {"params": {"weight_decay": 0.3},
+    "param_groups": [{"match": ["tokens.*"], "lr": 0.5}]}})");
+  const auto own = resolved({"--config", file}).config.optimizer;
+  CATCH_CHECK(own.params.weight_decay == 0.3);
+  CATCH_REQUIRE(own.param_groups.size() == 1);
+  CATCH_CHECK(own.param_groups[0].match == std::vector<std::string>{"tokens.*"});
+}
+
+CATCH_TEST_CASE("betas and clipping go into the configuration", "[unit]") {
+  const auto options = resolved({"--betas", "0.9,0.95", "--clip", "0"});
+  CATCH_CHECK(options.config.optimizer.params.betas == std::vector<double>{0.9, 0.95});
+  CATCH_CHECK(options.config.gradient_clipping == 0.0);
+  CATCH_CHECK(resolved({}).config.gradient_clipping == 1.0);
+  CATCH_CHECK_THROWS_AS(resolved({"--betas", "0.9,1"}), CLI::ValidationError);
+}
+
+CATCH_TEST_CASE("the text's end is kept for validation only when somebody validates", "[unit]") {
+  CATCH_CHECK(resolved({}).validation.split == 0);
+  CATCH_CHECK(resolved({"--val-every", "5"}).validation.split == 0.05);
+  CATCH_CHECK(resolved({"--val-every", "5", "--val-split", "0.2"}).validation.split == 0.2);
+  CATCH_CHECK(resolved({"--val-split", "0.2"}).validation.every == 0);
+  CATCH_CHECK_THROWS_WITH(resolved({"--val-every", "5", "--val-split", "0"}), Catch::Contains("--val-split"));
+}
+
+CATCH_TEST_CASE("with logs a warm step is traced, or the ones that were named", "[unit]") {
+  using Steps = std::vector<std::int64_t>;
+  CATCH_CHECK(resolved({}).trace_steps.empty());
+  CATCH_CHECK(resolved({"--log-dir", "logs"}).trace_steps == Steps{3});
+  CATCH_CHECK(resolved({"--log-dir", "logs", "--steps", "2"}).trace_steps == Steps{2});
+  CATCH_CHECK(resolved({"--log-dir", "logs", "--trace-steps", "10,4"}).trace_steps == Steps{4, 10});
+  CATCH_CHECK_THROWS_WITH(resolved({"--trace-steps", "1"}), Catch::Contains("--log-dir"));
+  CATCH_CHECK_THROWS_WITH(resolved({"--log-dir", "logs", "--steps", "4", "--trace-steps", "5"}),
+                          Catch::Contains("no step 5"));
+}
+
+CATCH_TEST_CASE("a schedule that cannot be is refused, with every complaint at once", "[unit]") {
+  CATCH_CHECK_THROWS_WITH(resolved({"--steps", "10", "--warmup", "11"}), Catch::Contains("--warmup 11"));
+  CATCH_CHECK_THROWS_WITH(resolved({"--min-lr", "1e-4"}), Catch::Contains("--schedule"));
+  CATCH_CHECK_THROWS_WITH(resolved({"--schedule", "cosine", "--lr", "1e-3", "--min-lr", "1e-2"}),
+                          Catch::Contains("above the learning rate"));
+  CATCH_CHECK_NOTHROW(resolved({"--schedule", "cosine", "--steps", "10", "--warmup", "10", "--min-lr", "1e-4"}));
+  try {
+    resolved({"--steps", "10", "--warmup", "11", "--hidden", "100", "--heads", "3", "--quiet", "--json"});
+    CATCH_FAIL("was taken");
+  } catch (const ConfigError& error) {
+    CATCH_CHECK(error.complaints().size() == 3);
+  }
+}
+
+}  // namespace
+}  // namespace asterias::tools

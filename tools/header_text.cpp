@@ -1,0 +1,76 @@
+#include "tools/header_text.hpp"
+
+#include "tools/number_text.hpp"
+#include "tools/version_text.hpp"
+
+namespace asterias::tools {
+namespace {
+
+long long integer(std::int64_t value) { return value; }
+
+const char* optimizer_text(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::kAdam: return "Adam";
+    case OptimizerType::kAdamW: return "AdamW";
+    case OptimizerType::kSgd: return "SGD";
+  }
+  return "?";
+}
+
+std::string training_text(const TrainOptions& options) {
+  const auto& config = options.config;
+  std::string text = printf_text("%lld step%s of %lld tokens", integer(options.steps), options.steps == 1 ? "" : "s",
+                                 integer(options.tokens_per_step()));
+  if (options.accumulate > 1) text += printf_text(" in %lld passes", integer(options.accumulate));
+  text += printf_text(", %s, lr %g", optimizer_text(config.optimizer.type), config.optimizer.params.lr.value_or(0));
+  if (options.schedule.decay != LrDecay::kConstant)
+    text += printf_text(" %s to %g", lr_decay_name(options.schedule.decay).data(), options.schedule.min_lr);
+  if (options.schedule.warmup_steps > 0)
+    text += printf_text(" after %lld steps of warm-up", integer(options.schedule.warmup_steps));
+  const double clipping = config.gradient_clipping.value_or(0);
+  if (clipping > 0) text += printf_text(", clipping at %g", clipping);
+  const double decay = config.optimizer.params.weight_decay.value_or(0);
+  if (decay > 0) text += printf_text(", decay %g", decay);
+  return text + printf_text(", seed %llu", static_cast<unsigned long long>(options.seed));
+}
+
+std::string budgets_text(const RunStart& start) {
+  std::string text;
+  for (const auto& tier : start.plan.tiers)
+    text += (text.empty() ? "" : ", ") + std::string(tier_name(tier.tier)) + " " + limit_text(tier.limit_bytes);
+  const auto& paths = start.options.config.tiers.nvme.paths;
+  for (const auto& path : paths) text += (&path == &paths.front() ? " in " : ", ") + path;
+  return text;
+}
+
+}  // namespace
+
+std::string model_text(const TrainOptions& options) {
+  const auto& model = options.model;
+  std::string text = printf_text("GPT%s%s, %lld layers, hidden %lld, %lld heads, sequences of %lld",
+                                 options.preset.empty() ? "" : " ", options.preset.c_str(), integer(model.layers),
+                                 integer(model.hidden), integer(model.heads), integer(model.sequence));
+  const models::GptOptions bytes;
+  if (model.vocabulary != bytes.vocabulary) text += printf_text(", %lld tokens", integer(model.vocabulary));
+  if (model.dropout > 0) text += printf_text(", dropout %g", model.dropout);
+  return text;
+}
+
+std::string header_text(const RunStart& start) {
+  const auto& options = start.options;
+  const auto& config = options.config;
+  std::string text = "asterias " + program_version() + "\n\n";
+  text += "data       " + options.data_path + " (" + bytes_text(start.data_bytes);
+  if (options.validation.split > 0)
+    text += printf_text(", the last %g %% for validation", 100 * options.validation.split);
+  text += ")\nmodel      " + model_text(options) + "\n";
+  text += "           " + count_text(start.plan.num_parameters) + " parameters; model data " +
+          bytes_text(start.plan.model_data_bytes) + " in chunks of " + bytes_text(start.plan.chunk_bytes) + "\n";
+  text += "training   " + training_text(options) + "\n";
+  text += "device     " + (config.device == "auto" ? "cpu" : config.device) +
+          printf_text(", %d thread%s, update in ", start.num_threads, start.num_threads == 1 ? "" : "s") +
+          update_simd_target() + "\n";
+  return text + "budgets    " + budgets_text(start) + "\n";
+}
+
+}  // namespace asterias::tools

@@ -1,0 +1,104 @@
+// For programs: a line of JSON for each event, {"event": "plan"|"step"|"validation"|"sample"|"summary", ...}.
+#include <nlohmann/json.hpp>
+
+#include "tools/run_view.hpp"
+#include "tools/standard_output.hpp"
+#include "tools/text_sampler.hpp"
+
+namespace asterias::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void print_line(const Json& json) { print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+Json event(const char* name) { return Json{{"event", name}}; }
+
+// An event with the fields of an object that was written elsewhere.
+Json event(const char* name, const std::string& fields) {
+  Json json = event(name);
+  json.update(Json::parse(fields));
+  return json;
+}
+
+Json json_of(const Validation& validation) { return {{"step", validation.step}, {"loss", validation.loss}}; }
+
+Json tiers_of(const RunEnd& end) {
+  Json tiers = Json::object();
+  for (const auto& tier : end.plan.tiers) {
+    Json& json = tiers[std::string(tier_name(tier.tier))];
+    if (tier.limit_bytes != UINT64_MAX) json["limit_bytes"] = tier.limit_bytes;
+    json["predicted_peak_bytes"] = tier.predicted_peak_bytes;
+    json["peak_bytes"] = end.totals.tiers[static_cast<std::size_t>(tier.tier)].peak_bytes;
+  }
+  return tiers;
+}
+
+class JsonView final : public RunView {
+ public:
+  void on_plan(const Plan& plan) override {
+    Json json = event("plan", plan.to_json());
+    json.erase("need_bytes_by_moment");  // thousands of numbers; the log folder has them
+    print_line(json);
+  }
+
+  void on_step(const StepReport& report) override {
+    Json json = event("step", report.stats.to_json());
+    json["tokens_per_second"] = report.tokens_per_second;
+    json["seconds_left"] = report.seconds_left;
+    print_line(json);
+  }
+
+  void on_validation(const Validation& validation) override {
+    Json json = event("validation");
+    json.update(json_of(validation));
+    print_line(json);
+  }
+
+  void on_sample(std::int64_t step, const std::string& bytes) override {
+    Json json = event("sample");
+    json["step"] = step;
+    json["text"] = escaped_text(bytes);
+    print_line(json);
+  }
+
+  void on_end(const RunEnd& end) override {
+    const auto& totals = end.totals;
+    Json json = event("summary");
+    json["how"] = end.is_interrupted ? "interrupted" : "done";
+    json["steps"] = totals.num_steps;
+    json["seconds"] = end.seconds;
+    json["mean_step_ms"] = totals.mean_step_ms();
+    json["tiers"] = tiers_of(end);
+    json["vm_hwm_bytes"] = end.peak_resident_bytes;
+    json["h2d_bytes"] = totals.h2d_bytes;
+    json["d2h_bytes"] = totals.d2h_bytes;
+    json["nvme_read_bytes"] = totals.nvme_read_bytes;
+    json["nvme_write_bytes"] = totals.nvme_write_bytes;
+    json["stall_nvme_read_ms"] = totals.stall_nvme_read_ms;
+    json["stall_h2d_ms"] = totals.stall_h2d_ms;
+    json["stall_nvme_write_ms"] = totals.stall_nvme_write_ms;
+    json["stall_d2h_ms"] = totals.stall_d2h_ms;
+    json["build_ms"] = totals.build_ms;
+    json["forward_ms"] = totals.forward_ms;
+    json["backward_ms"] = totals.backward_ms;
+    json["update_ms"] = totals.update_ms;
+    json["evaluation_ms"] = totals.evaluation_ms;
+    if (totals.num_steps > 0) {
+      json["first_loss"] = totals.first_loss;
+      json["last_loss"] = totals.last_loss;
+    }
+    if (totals.num_validations > 0) {
+      json["best_validation"] = json_of(totals.best_validation);
+      json["last_validation"] = json_of(totals.last_validation);
+    }
+    json["fingerprint"] = fingerprint_text(end.fingerprint);
+    print_line(json);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<RunView> make_json_view() { return std::make_unique<JsonView>(); }
+
+}  // namespace asterias::tools

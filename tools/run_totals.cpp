@@ -1,0 +1,46 @@
+#include "tools/run_totals.hpp"
+
+#include <algorithm>
+
+namespace asterias::tools {
+
+void RunTotals::add(const StepStats& stats, double wall_ms) {
+  if (num_steps++ == 0) first_loss = stats.loss;
+  last_loss = stats.loss;
+  losses.add(stats.loss);
+  all_ms_ += wall_ms;
+  if (!stats.is_warm_up) {
+    ++num_warm;
+    warm_ms += wall_ms;
+  }
+  forward_ms += stats.forward_ms;
+  backward_ms += stats.backward_ms;
+  update_ms += stats.update_ms;
+  stall_nvme_read_ms += stats.stall_nvme_read_ms;
+  stall_h2d_ms += stats.stall_h2d_ms;
+  stall_nvme_write_ms += stats.stall_nvme_write_ms;
+  stall_d2h_ms += stats.stall_d2h_ms;
+  h2d_bytes += stats.h2d_bytes;
+  d2h_bytes += stats.d2h_bytes;
+  nvme_read_bytes += stats.nvme_read_bytes;
+  nvme_write_bytes += stats.nvme_write_bytes;
+  for (std::size_t tier = 0; tier < tiers.size(); ++tier) {
+    const std::uint64_t peak = std::max(tiers[tier].peak_bytes, stats.tiers[tier].peak_bytes);
+    tiers[tier] = stats.tiers[tier];
+    tiers[tier].peak_bytes = peak;
+  }
+}
+
+void RunTotals::add(const Validation& validation) {
+  if (num_validations++ == 0) first_validation = best_validation = validation;
+  if (validation.loss < best_validation.loss) best_validation = validation;
+  last_validation = validation;
+  validation_losses.add(validation.loss);
+}
+
+double RunTotals::mean_step_ms() const {
+  if (num_warm > 0) return warm_ms / static_cast<double>(num_warm);
+  return num_steps > 0 ? all_ms_ / static_cast<double>(num_steps) : 0;
+}
+
+}  // namespace asterias::tools

@@ -1,0 +1,79 @@
+#include "tools/summary_text.hpp"
+
+#include "tools/number_text.hpp"
+
+namespace asterias::tools {
+namespace {
+
+double seconds(double ms) { return ms / 1e3; }
+
+std::string vm_hwm_text(std::uint64_t bytes) {
+  return "   VmHWM " + bytes_text(bytes) + printf_text(" (%llu bytes)", static_cast<unsigned long long>(bytes));
+}
+
+std::string tiers_text(const RunEnd& end) {
+  std::string text = printf_text("%-11s%12s%14s%14s\n", "tier", "limit", "predicted", "peak");
+  for (const auto& tier : end.plan.tiers)
+    text += printf_text("%-11s%12s%14s%14s%s\n", tier_name(tier.tier).data(), limit_text(tier.limit_bytes).c_str(),
+                        end.plan.is_measured ? bytes_text(tier.predicted_peak_bytes).c_str() : "",
+                        bytes_text(end.totals.tiers[static_cast<std::size_t>(tier.tier)].peak_bytes).c_str(),
+                        tier.tier == Tier::kCpu ? vm_hwm_text(end.peak_resident_bytes).c_str() : "");
+  return text;
+}
+
+std::string edges_text(const RunTotals& totals) {
+  std::string text = printf_text("%-11s%12s%14s\n", "edge", "moved", "stalled");
+  const auto edge = [&](const char* name, std::uint64_t bytes, double stall_ms) {
+    text += printf_text("%-11s%12s%12.1f s\n", name, bytes_text(bytes).c_str(), seconds(stall_ms));
+  };
+  edge("H2D", totals.h2d_bytes, totals.stall_h2d_ms);
+  edge("D2H", totals.d2h_bytes, totals.stall_d2h_ms);
+  edge("NVMe read", totals.nvme_read_bytes, totals.stall_nvme_read_ms);
+  edge("NVMe write", totals.nvme_write_bytes, totals.stall_nvme_write_ms);
+  return text;
+}
+
+std::string time_text(const RunEnd& end) {
+  const auto& totals = end.totals;
+  std::string text = printf_text("time       %.1f s: building %.1f s, forward %.1f s, backward %.1f s, update %.1f s",
+                                 end.seconds, seconds(totals.build_ms), seconds(totals.forward_ms),
+                                 seconds(totals.backward_ms), seconds(totals.update_ms));
+  if (totals.evaluation_ms > 0) text += printf_text(", validation and samples %.1f s", seconds(totals.evaluation_ms));
+  text += printf_text("\nstalled    %.1f s of it, waiting for moves\n", seconds(totals.stall_ms()));
+  if (totals.num_warm > 0)
+    text +=
+        printf_text("step       %s on average after warm-up, %.0f tokens/s\n", ms_text(totals.mean_step_ms()).c_str(),
+                    static_cast<double>(end.options.tokens_per_step()) / seconds(totals.mean_step_ms()));
+  return text;
+}
+
+std::string losses_text(const RunTotals& totals, const Terminal& terminal) {
+  std::string text = printf_text("loss       %.4f at first, %.4f at last   %s\n", totals.first_loss, totals.last_loss,
+                                 sparkline(totals.losses.points(), terminal.has_unicode).c_str());
+  if (totals.num_validations == 0) return text;
+  const auto named = [](const Validation& validation) {
+    return printf_text("%.4f (step %lld)", validation.loss, static_cast<long long>(validation.step));
+  };
+  text += "validation " + named(totals.first_validation);
+  if (totals.num_validations > 1) {
+    const bool is_best = totals.best_validation.step == totals.last_validation.step;
+    text += " at first, " + named(totals.last_validation) + (is_best ? " at last and best" : " at last, ") +
+            (is_best ? "" : named(totals.best_validation) + " at best") + "   " +
+            sparkline(totals.validation_losses.points(), terminal.has_unicode);
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string summary_text(const RunEnd& end, const Terminal& terminal) {
+  std::string text;
+  if (end.is_interrupted)
+    text = printf_text("interrupted after %lld of %lld steps\n\n", static_cast<long long>(end.totals.num_steps),
+                       static_cast<long long>(end.options.steps));
+  text += tiers_text(end) + "\n" + edges_text(end.totals) + "\n" + time_text(end);
+  if (end.totals.num_steps > 0) text += losses_text(end.totals, terminal);
+  return text;
+}
+
+}  // namespace asterias::tools
