@@ -103,7 +103,8 @@ void SwapFile::create_new(const std::string& directory) {
     direct_ = false;
     file_ = open_new(directory, 0, path_);
   }
-  if (!file_ && (errno == EACCES || errno == EROFS || errno == EPERM))
+  // ENOENT although the folder is there: /proc and its like make no files.
+  if (!file_ && (errno == EACCES || errno == EROFS || errno == EPERM || errno == ENOENT))
     throw ConfigError("tiers.nvme.path: no file can be created in " + directory + ": " + std::strerror(errno));
   if (!file_) throw IoError(errno, path_, 0, "creating");
 }
