@@ -211,6 +211,7 @@ TrainOptions TrainFlags::resolve() const {
   options.output = is_json_ ? OutputKind::kJson : is_quiet_ ? OutputKind::kQuiet : OutputKind::kText;
   std::vector<std::string> complaints;
   if (is_quiet_ && is_json_) complaints.emplace_back("--quiet and --json exclude each other");
+  if (betas_.size() == 1) complaints.emplace_back("--betas wants two numbers, such as 0.9,0.95");
   resolve_model(options, complaints);
   try {
     resolve_batches(options.config, options);
@@ -282,7 +283,7 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   auto& params = config.optimizer.params;
   if (lr_) params.lr = *lr_;
   if (weight_decay_) params.weight_decay = *weight_decay_;
-  if (!betas_.empty()) params.betas = betas_;
+  if (betas_.size() == 2) params.betas = betas_;
   if (clip_) config.gradient_clipping = *clip_;
   if (batch_) config.train_micro_batch_size_per_gpu = *batch_;
   if (accumulate_) config.gradient_accumulation_steps = *accumulate_;

@@ -33,6 +33,12 @@ CATCH_TEST_CASE("wrong flags are usage errors that name the flag") {
   check_refusal(train_tiny({"--cpu-limit", "much"}), 2, "--cpu-limit");
   check_refusal(train_tiny({"--cpu-limit", "0"}), 2, "--cpu-limit");
   check_refusal(train_tiny({"--set"}), 2, "--set");
+  check_refusal(train_tiny({"--preset", "1t"}), 2, "125m");
+  check_refusal(train_tiny({"--schedule", "cosin"}), 2, "cosine");
+  check_refusal(train_tiny({"--val-split", "1"}), 2, "--val-split");
+  check_refusal(train_tiny({"--betas", "0.9"}), 2, "--betas");
+  check_refusal(train_tiny({"--prompt", ""}), 2, "--prompt");
+  check_refusal(train_tiny({"--quiet", "--json"}), 2, "exclude");
   check_refusal(start_asterias({"train", "--data", shipped_text(), "--hidden", "100", "--heads", "3"}), 2,
                 "multiple of --heads");
   check_refusal(start_asterias({"train", "--data", shipped_text(), "--dropout", "1"}), 2, "--dropout");
@@ -51,6 +57,7 @@ CATCH_TEST_CASE("wrong configurations are refused with every complaint") {
   check_refusal(train_tiny({"--gpu-limit", "1GiB"}), 2, "tiers.gpu.limit");
   check_refusal(train_tiny({"--nvme-limit", "1GiB"}), 2, "tiers.nvme.path");
   check_refusal(train_tiny({"--nvme-path", folder.path() + "/none"}), 2, "none");
+  check_refusal(train_tiny({"--nvme-path", "/proc"}), 2, "/proc");  // no file can be made there, by nobody
   check_refusal(train_tiny({"--accumulate", "3", "--set", "train_batch_size=7"}), 2, "train_batch_size");
 }
 
@@ -63,6 +70,8 @@ CATCH_TEST_CASE("data that cannot be trained on is refused") {
   check_refusal(with_data(folder.path()), 2, "not a regular file");
   check_refusal(with_data(folder.add("empty.txt", "")), 2, "empty");
   check_refusal(with_data(folder.add("short.txt", std::string(16, 'x'))), 2, "at least 17");
+  check_refusal(train_tiny({"--data", folder.add("hundred.txt", std::string(100, 'x')), "--val-split", "0.1"}), 2,
+                "--val-split gives validation 10 bytes");
   CATCH_CHECK(with_data(folder.add("just.txt", std::string(17, 'x'))).exit_code == 0);
 }
 

@@ -39,10 +39,12 @@ inline std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-inline Run start_asterias(const std::vector<std::string>& arguments) {
+// Runs it to its end. What it prints goes to a file that Run::out is read from, or to `out_path`.
+inline Run start_asterias(const std::vector<std::string>& arguments, const std::string& out_path = "") {
   const TemporaryFolder folder;
   const std::string program = std::string(std::getenv("ASTERIAS_BIN_DIR")) + "/asterias";
-  const std::string out = folder.path() + "/out", err = folder.path() + "/err";
+  const std::string out = out_path.empty() ? folder.path() + "/out" : out_path;
+  const std::string err = folder.path() + "/err";
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -58,7 +60,8 @@ inline Run start_asterias(const std::vector<std::string>& arguments) {
   if (error != 0) throw std::runtime_error(program + " cannot be started");
   int status = 0;
   if (::waitpid(child, &status, 0) != child) throw std::runtime_error(program + " cannot be waited for");
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), out_path.empty() ? read_file(out) : "",
+          read_file(err)};
 }
 
 // The text that ships with the project.
@@ -66,14 +69,16 @@ inline std::string shipped_text() {
   return std::string(std::getenv("ASTERIAS_SOURCE_DIR")) + "/data/genesis_to_ruth.txt";
 }
 
-// Trains a tiny model on it. The last of several equal flags counts.
-inline Run train_tiny(const std::vector<std::string>& more) {
+// The flags of a tiny model on it, and more. The last of several equal flags counts.
+inline std::vector<std::string> tiny_flags(const std::vector<std::string>& more) {
   std::vector<std::string> arguments{"train", "--data", shipped_text(), "--layers", "2", "--hidden",  "64", "--heads",
                                      "2",     "--seq",  "32",           "--batch",  "2", "--threads", "1",  "--dropout",
                                      "0.1"};
   arguments.insert(arguments.end(), more.begin(), more.end());
-  return start_asterias(arguments);
+  return arguments;
 }
+
+inline Run train_tiny(const std::vector<std::string>& more) { return start_asterias(tiny_flags(more)); }
 
 // "fingerprint <16 hex digits>"
 inline bool is_fingerprint(const std::string& line) {
