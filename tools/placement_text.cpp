@@ -45,11 +45,11 @@ std::uint64_t whole_of(const Plan::TierPlan& tier) {
 std::string table(const Plan& plan) {
   std::string text = printf_text("%-*s%12s%14s%14s\n", kNameWidth + 1, "tier", "limit", "will hold", "working set");
   for (const auto& tier : plan.tiers) {
-    const bool has_set = tier.working_set_bytes > 0;
-    text += printf_text(
-        "%-*s%12s%14s%14s%s%s\n", kNameWidth + 1, tier_name(tier.tier).data(), limit_text(tier.limit_bytes).c_str(),
-        bytes_text(tier.predicted_peak_bytes).c_str(), has_set ? bytes_text(tier.working_set_bytes).c_str() : "",
-        has_set && !tier.working_set_at.empty() ? "   in " : "", has_set ? tier.working_set_at.c_str() : "");
+    text += printf_text("%-*s%12s%14s", kNameWidth + 1, tier_name(tier.tier).data(),
+                        limit_text(tier.limit_bytes).c_str(), bytes_text(tier.predicted_peak_bytes).c_str());
+    if (tier.working_set_bytes > 0) text += printf_text("%14s", bytes_text(tier.working_set_bytes).c_str());
+    if (tier.working_set_bytes > 0 && !tier.working_set_at.empty()) text += "   in " + tier.working_set_at;
+    text += "\n";
   }
   return text;
 }
@@ -67,14 +67,14 @@ std::string bars(const Plan& plan, const Terminal& terminal) {
 
 // The kinds that lie anywhere, with how much there is of each; wrapped to the terminal.
 std::string legend(const Plan& plan, const Terminal& terminal) {
-  const std::string indent(kNameWidth + 1, ' ');
+  const std::string indent(kNameWidth - 1, ' ');
   std::string text, line = indent;
   for (std::size_t kind = 0; kind < kNumContentKinds; ++kind) {
     std::uint64_t bytes = 0;
     for (const auto& tier : plan.tiers) bytes += tier.predicted_by_kind[kind];
     if (bytes == 0) continue;
-    const std::string entry =
-        cells(kind, 1, terminal) + " " + std::string(content_kind_name(static_cast<ContentKind>(kind))) + "  ";
+    std::string entry = "  " + cells(kind, 1, terminal) + " ";
+    entry += content_kind_name(static_cast<ContentKind>(kind));
     if (columns_of(line + entry) > terminal.columns) {
       text += line + "\n";
       line = indent;
