@@ -105,13 +105,12 @@ class TrainRun {
 
   void evaluate(std::int64_t step) {
     const auto start = Clock::now();
-    if (options_.validation.split > 0 && (is_due(step, options_.validation.every) || step == options_.steps))
-      validate(step);
-    if (is_due(step, options_.sampling.every)) {
-      view_->on_phase(step, "sampling");
-      view_->on_sample(step, job_.sample_text());
-    }
-    totals_.evaluation_ms += ms_since(start);
+    const bool validates =
+        options_.validation.split > 0 && (is_due(step, options_.validation.every) || step == options_.steps);
+    const bool samples = is_due(step, options_.sampling.every);
+    if (validates) validate(step);
+    if (samples) sample(step);
+    if (validates || samples) totals_.evaluation_ms += ms_since(start);
   }
 
   void validate(std::int64_t step) {
@@ -120,6 +119,11 @@ class TrainRun {
     totals_.add(validation);
     log_extras_.emplace_back("val_loss", validation.loss);
     view_->on_validation(validation);
+  }
+
+  void sample(std::int64_t step) {
+    view_->on_phase(step, "sampling");
+    view_->on_sample(step, job_.sample_text());
   }
 
   ExitCode finish() {

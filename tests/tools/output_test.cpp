@@ -38,7 +38,7 @@ CATCH_TEST_CASE("with --json every line is an event: the plan, the steps, and th
   CATCH_CHECK(summary.at("tiers").at("gpu").at("peak_bytes") <= 64 << 20);
   CATCH_CHECK(summary.at("tiers").at("gpu").at("predicted_peak_bytes") > 0);
   CATCH_CHECK(summary.at("last_validation").at("step") == 3);
-  CATCH_CHECK(is_fingerprint("fingerprint " + summary.at("fingerprint").get<std::string>()));
+  CATCH_CHECK(summary.at("fingerprint").get<std::string>().size() == 16);
 }
 
 CATCH_TEST_CASE("the plan is told before any update, and a step's row after it") {
