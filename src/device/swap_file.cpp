@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <span>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -71,6 +72,17 @@ bool rename_to_free_name(const std::string& from, const std::string& to) {
   return true;
 }
 
+// Writes `block` to the start of the file, in as many calls as it takes. Returns 0 or -errno.
+std::int64_t write_start(const FileDescriptor& file, std::span<const std::byte> block, FileCalls& calls) {
+  for (std::size_t done = 0; done < block.size();) {
+    const auto written = calls.pwrite(file.get(), block.data() + done, block.size() - done, done);
+    if (written == -EINTR) continue;
+    if (written <= 0) return written < 0 ? written : -EIO;
+    done += static_cast<std::size_t>(written);
+  }
+  return 0;
+}
+
 }  // namespace
 
 SwapFile::SwapFile(const std::string& directory, bool direct, FileCalls& calls)
@@ -114,14 +126,13 @@ void SwapFile::write_header(FileCalls& calls) {
   alignas(kSwapFileHeaderBytes) std::array<std::byte, kSwapFileHeaderBytes> block{};
   const SwapFileHeader header = own_swap_file_header();
   std::memcpy(block.data(), &header, sizeof header);
-  auto written = calls.pwrite(file_.get(), block.data(), block.size(), 0);
-  if (written == -EINVAL && direct_) {
+  auto failed = write_start(file_, block, calls);
+  if (failed == -EINVAL && direct_) {
     fcntl(file_.get(), F_SETFL, fcntl(file_.get(), F_GETFL) & ~O_DIRECT);
     direct_ = false;
-    written = calls.pwrite(file_.get(), block.data(), block.size(), 0);
+    failed = write_start(file_, block, calls);
   }
-  if (written != static_cast<std::int64_t>(block.size()))
-    throw IoError(written < 0 ? static_cast<int>(-written) : EIO, path_, 0, "writing the header of");
+  if (failed != 0) throw IoError(static_cast<int>(-failed), path_, 0, "writing the header of");
 }
 
 void SwapFile::make_visible(const std::string& directory) {

@@ -194,6 +194,18 @@ CATCH_TEST_CASE("where O_DIRECT is refused the file is buffered with one log lin
   CATCH_CHECK(count_of(captured.text(), "O_DIRECT is refused") == 1);
 }
 
+CATCH_TEST_CASE("a header is written whole by a drive that takes it in parts and is interrupted", "[device][fault]") {
+  const TemporaryFolder folder;
+  const auto calls = std::make_shared<FaultyFileCalls>();
+  calls->short_transfers = true;
+  calls->interrupted = true;
+  const auto file = create_swap_file(folder.path(), {}, calls);
+  CATCH_CHECK(calls->calls() > 2);
+  std::array<std::byte, kSwapFileHeaderBytes> block{};
+  std::ifstream(file->path(), std::ios::binary).read(reinterpret_cast<char*>(block.data()), block.size());
+  CATCH_CHECK(parse_swap_file_header(block).has_value());
+}
+
 CATCH_TEST_CASE("a file whose header cannot be written does not stay", "[device][fault]") {
   const TemporaryFolder folder;
   const auto calls = std::make_shared<FaultyFileCalls>();
