@@ -18,6 +18,19 @@ bool is_left_below(const Resident& resident) {
   return resident.is_chunk && resident.update_index >= 0 && resident.list != chunk::ListKind::kGrad;
 }
 
+// Keeps limits as they are while it lives, also during the measuring pass.
+class WithoutExcess {
+ public:
+  explicit WithoutExcess(bool& measuring) : measuring_(measuring), before_(std::exchange(measuring, false)) {}
+  WithoutExcess(const WithoutExcess&) = delete;
+  WithoutExcess& operator=(const WithoutExcess&) = delete;
+  ~WithoutExcess() { measuring_ = before_; }
+
+ private:
+  bool& measuring_;
+  const bool before_;
+};
+
 }  // namespace
 
 Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead)
@@ -556,8 +569,10 @@ bool Residency::finish_one(Tier tier) {
   return false;
 }
 
+// A check that needs more room than the work itself must not have a budget refused: what does not fit below stays.
 void Residency::evict_all() {
   const Lock lock(mutex_);
+  const WithoutExcess strict(measuring_);
   const Tier tier = hierarchy_.compute_tier();
   while (!in_flight_.empty()) finish_move(in_flight_.front());
   for (std::size_t at = 0; at < residents_.size(); ++at) {

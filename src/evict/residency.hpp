@@ -120,6 +120,7 @@ class Residency {
   // ---- room
   // Takes a block of unmovable memory for the caller, evicting as needed. Throws OutOfMemory.
   chunk::Block allocate(std::uint64_t bytes, Tier tier);
+  // Evicts what is unpinned on the compute tier and has room below, within the limits.
   void evict_all();
 
   // Calls `visit` for every resident under the lock.

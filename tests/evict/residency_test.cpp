@@ -376,6 +376,23 @@ CATCH_TEST_CASE("residency: while measuring, what is beyond the limit is granted
   CATCH_CHECK_THROWS_AS(rig.residency->allocate(3 * kPage, Tier::kCpu), OutOfMemory);
 }
 
+CATCH_TEST_CASE("residency: evicting everything never takes more than the limits, and keeps what has no room below",
+                "[evict]") {
+  for (const Pages& pages : {Pages{0, 4, 1}, Pages{4, 1, 0}}) {
+    Rig rig(pages);
+    rig.residency->set_measuring(true, [](std::uint64_t) { return true; });
+    auto* first = rig.make_chunk();
+    auto* second = rig.make_chunk();
+    rig.write(first, 1);
+    rig.write(second, 2);
+    rig.residency->evict_all();
+    CATCH_CHECK_FALSE(rig.residency->is_refused());
+    rig.check_books();
+    CATCH_CHECK(rig.reads(first, 1));
+    CATCH_CHECK(rig.reads(second, 2));
+  }
+}
+
 CATCH_TEST_CASE("residency: the content is of all residents and what cannot move", "[evict]") {
   Rig rig({2, 8, 8});
   rig.make_chunk(3);
