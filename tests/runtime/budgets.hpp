@@ -14,8 +14,8 @@ namespace asterias::test {
 inline constexpr std::uint64_t kAmple = std::uint64_t{1} << 40;
 
 // A folder for swap files on a real disk: the working directory is the build folder.
-inline std::string swap_folder() {
-  const auto folder = std::filesystem::current_path() / "swap";
+inline std::string swap_folder(const std::string& name = "swap") {
+  const auto folder = std::filesystem::current_path() / name;
   std::filesystem::create_directories(folder);
   return folder.string();
 }

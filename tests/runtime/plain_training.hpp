@@ -2,16 +2,20 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
-#include <optional>
+#include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <torch/torch.h>
 
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
+#include "runtime/config.hpp"
 
 namespace asterias::test {
 
@@ -19,6 +23,7 @@ namespace asterias::test {
 struct Outcome {
   std::vector<double> losses;  // and whatever else a case observes
   std::vector<std::pair<std::string, torch::Tensor>> state;
+  std::uint64_t fingerprint = 0;  // of the same state, where a run makes one
 };
 
 inline bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
@@ -47,7 +52,30 @@ inline std::string difference(const Outcome& want, const Outcome& got) {
       return "names: " + want.state[i].first + " against " + got.state[i].first;
     if (!same_bits(want.state[i].second, got.state[i].second)) return want.state[i].first;
   }
+  if (want.fingerprint != got.fingerprint) return "fingerprint";
   return "";
+}
+
+inline hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
+    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
+    case OptimizerType::kSgd: return hybrid_adam::Algorithm::kSgd;
+  }
+  throw std::logic_error("no such type");
+}
+
+// What `params` mean, with torch's defaults for what they leave open.
+inline hybrid_adam::HyperParameters hyper_of(OptimizerType type, const OptimizerParams& params) {
+  hybrid_adam::HyperParameters hyper;
+  hyper.lr = params.lr.value_or(1e-3);
+  if (params.betas) std::tie(hyper.beta1, hyper.beta2) = std::pair(params.betas->at(0), params.betas->at(1));
+  hyper.eps = params.eps.value_or(1e-8);
+  hyper.weight_decay = params.weight_decay.value_or(type == OptimizerType::kAdamW ? 1e-2 : 0);
+  hyper.momentum = params.momentum.value_or(0);
+  hyper.dampening = params.dampening.value_or(0);
+  hyper.nesterov = params.nesterov.value_or(false);
+  return hyper;
 }
 
 // One step after another on plain tensors.

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include <asterias/asterias.h>
@@ -58,28 +57,6 @@ struct OneThread {
 };
 
 // ---- the two sides --------------------------------------------------------------------------------------------------
-
-inline hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
-  switch (type) {
-    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
-    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
-    case OptimizerType::kSgd: return hybrid_adam::Algorithm::kSgd;
-  }
-  throw std::logic_error("no such type");
-}
-
-// What `params` mean, with torch's defaults for what they leave open.
-inline hybrid_adam::HyperParameters hyper_of(OptimizerType type, const OptimizerParams& params) {
-  hybrid_adam::HyperParameters hyper;
-  hyper.lr = params.lr.value_or(1e-3);
-  if (params.betas) std::tie(hyper.beta1, hyper.beta2) = std::pair(params.betas->at(0), params.betas->at(1));
-  hyper.eps = params.eps.value_or(1e-8);
-  hyper.weight_decay = params.weight_decay.value_or(type == OptimizerType::kAdamW ? 1e-2 : 0);
-  hyper.momentum = params.momentum.value_or(0);
-  hyper.dampening = params.dampening.value_or(0);
-  hyper.nesterov = params.nesterov.value_or(false);
-  return hyper;
-}
 
 // What a loop may use of the plain side.
 template <class M>

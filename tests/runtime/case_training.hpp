@@ -1,0 +1,82 @@
+// Trains a Case (zoo.hpp) for some steps: on plain libtorch, or under an engine. Equal Outcomes are what is promised.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include <asterias/asterias.h>
+
+#include "plain_training.hpp"
+#include "zoo.hpp"
+
+namespace asterias::test {
+
+inline constexpr int kCaseSeed = 5;
+
+// What is compared of the module at the end: the fingerprint alone costs a budget nothing, copies are further content.
+enum class KeepState : bool { kNo, kYes };
+
+struct CaseRun {
+  Outcome outcome;
+  Plan plan;
+  StepStats stats;                                    // of the last step
+  std::array<std::uint64_t, kNumTiers> peak_bytes{};  // over all steps, as what follows
+  std::uint64_t moved_bytes = 0;
+};
+
+inline void note_step(CaseRun& run, const StepStats& step) {
+  for (int tier = 0; tier < kNumTiers; ++tier)
+    run.peak_bytes[tier] = std::max(run.peak_bytes[tier], step.tiers[tier].peak_bytes);
+  run.moved_bytes += step.h2d_bytes + step.d2h_bytes + step.nvme_read_bytes + step.nvme_write_bytes;
+}
+
+inline Outcome train_plain(const Case& test, const EngineConfig& config, int num_steps,
+                           KeepState keep = KeepState::kYes) {
+  Outcome outcome;
+  torch::manual_seed(kCaseSeed);
+  auto module = test.make();
+  const auto& wanted = config.optimizer;
+  PlainOptimizer optimizer(trainable(*module), algorithm_of(wanted.type), hyper_of(wanted.type, wanted.params),
+                           config.gradient_clipping.value_or(0));
+  for (int i = 0; i < num_steps; ++i) {
+    optimizer.zero_grad();
+    Step step{*module, i, [](const auto& forward) { return forward(); },
+              [](const torch::Tensor& loss, bool retain, bool create) { loss.backward({}, retain, create); },
+              outcome.losses};
+    test.step(step);
+    optimizer.step();
+  }
+  if (keep == KeepState::kYes) outcome.state = copy_state(*module);
+  outcome.fingerprint = fingerprint(*module);
+  return outcome;
+}
+
+inline CaseRun train_engine(const Case& test, const EngineConfig& config, int num_steps,
+                            KeepState keep = KeepState::kYes) {
+  CaseRun run;
+  torch::manual_seed(kCaseSeed);
+  auto [engine, optimizer] = initialize_engine(test.make, config);
+  auto& held = engine;
+  for (int i = 0; i < num_steps; ++i) {
+    optimizer.zero_grad();
+    Step step{*engine.module(), i, [&held](const auto& forward) { return held.run(forward); },
+              [&held](const torch::Tensor& loss, bool retain, bool create) { held.backward(loss, {}, retain, create); },
+              run.outcome.losses};
+    test.step(step);
+    optimizer.step();
+    note_step(run, engine.stats());
+  }
+  if (keep == KeepState::kYes) {
+    for (const auto& item : engine.module()->named_parameters())
+      run.outcome.state.emplace_back(item.key(), engine.parameter(item.key()));
+    for (const auto& item : engine.module()->named_buffers())
+      run.outcome.state.emplace_back(item.key(), engine.buffer(item.key()));
+  }
+  run.plan = engine.plan();
+  run.stats = engine.stats();
+  run.outcome.fingerprint = engine.fingerprint();
+  return run;
+}
+
+}  // namespace asterias::test
