@@ -57,7 +57,7 @@ bool may_live_on_another_host(const FileDescriptor& file, const SwapFileHeader& 
 void delete_dead(const std::string& path, const struct stat& status) {
   const auto bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
   if (unlink(path.c_str()) == 0)
-    log::info("deleted " + path + " of a run that has ended (" + format_bytes(bytes) + ")");
+    log::warning("deleted " + path + " of a run that has ended (" + format_bytes(bytes) + ")");
 }
 
 // REQUIRES: the lock of `file` is held and `path` names it.

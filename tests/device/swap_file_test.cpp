@@ -15,7 +15,6 @@
 #include <catch2/catch.hpp>
 
 #include "base/byte_size.hpp"
-#include "base/log.hpp"
 #include "device/file_descriptor.hpp"
 #include "device/swap_file_header.hpp"
 #include "tests/base/captured_stderr.hpp"
@@ -40,13 +39,6 @@ void make_older_than_a_minute(const std::string& path) {
   const std::array<timespec, 2> long_ago{};
   CATCH_REQUIRE(utimensat(AT_FDCWD, path.c_str(), long_ago.data(), 0) == 0);
 }
-
-// Log lines of kInfo are among what is captured while it lives.
-class InfoLevel {
- public:
-  InfoLevel() { log::set_level(log::Level::kInfo); }
-  ~InfoLevel() { log::set_level(log::Level::kWarning); }
-};
 
 CATCH_TEST_CASE("a swap file is named, headed, private and deleted", "[device]") {
   const TemporaryFolder folder;
@@ -79,7 +71,6 @@ CATCH_TEST_CASE("two live swap files share a folder", "[device]") {
 
 CATCH_TEST_CASE("dead files go and strangers stay", "[device]") {
   const TemporaryFolder folder;
-  const InfoLevel info;
   folder.add("asterias-there-1-0.swap", header_text());
   make_older_than_a_minute(folder.add("asterias-there-1-1.swap.new", ""));
   folder.add("asterias-there-1-2.swap.new", "");  // may be about to be locked
