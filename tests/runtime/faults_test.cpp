@@ -1,10 +1,14 @@
-// A drive that stops taking writes in the middle of a run: a clear error, the first one for everything after, and
-// nothing left behind. The fault is the process's own limit on the size of files, which the kernel reports as EFBIG.
+// A drive that fails in the middle of a run: a clear error, the first one for everything after, and nothing left
+// behind. Two kinds of faults: the process's own limit on the size of files, which the kernel reports as EFBIG, and
+// those of tests/faults. tests/tools/bad_luck_test.cpp does the same through the program.
 #include <cerrno>
+#include <filesystem>
+#include <functional>
 #include <signal.h>
 #include <sys/resource.h>
 
 #include "side_by_side.hpp"
+#include "tests/faults/system_call_faults.hpp"
 
 namespace asterias::test {
 namespace {
@@ -37,7 +41,73 @@ void two_steps(Run& run) {
   for (int i = 0; i < 2; ++i) train_step(run, i);
 }
 
+// Faults of this process's swap files while it lives.
+class Faults {
+ public:
+  explicit Faults(const tests::FaultOrders& orders) { tests::order_faults(orders); }
+  Faults(const Faults&) = delete;
+  Faults& operator=(const Faults&) = delete;
+  ~Faults() { tests::order_faults({}); }
+};
+
+// Every operator writes all it has to the drive and reads it back.
+EngineConfig swapping() {
+  auto config = adamw_config();
+  config.tiers.nvme.paths = {swap_folder("swap_with_faults")};
+  config.debug.evict_always = true;
+  return config;
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const IoError& error) {
+    return error.what();
+  }
+  return "no IoError";
+}
+
 }  // namespace
+
+CATCH_TEST_CASE_METHOD(OneThread, "the first failure of a drive is what every later call throws", "[faults]") {
+  constexpr auto loop = [](auto& run) { two_steps(run); };
+  const auto plain = run_plain(adamw_config(), make_deep, loop);
+  tests::FaultOrders reading, writing, full;
+  reading.fail_read = 50;
+  writing.fail_write = 50;
+  full.drive_bytes = 300'000;
+  for (const auto& orders : {reading, writing, full}) {
+    {
+      auto made = initialize_engine(make_deep, swapping());
+      EngineRun<DeepImpl> run{made.engine, made.optimizer, made.engine.module(), {}};
+      std::string first;
+      {
+        const Faults faults(orders);
+        first = message_of([&] { two_steps(run); });
+      }
+      CATCH_INFO(first);
+      CATCH_CHECK(first.find("/asterias-") != std::string::npos);
+      CATCH_CHECK(first.find(" at offset ") != std::string::npos);
+      CATCH_CHECK(message_of([&] { made.engine(batch(0)); }) == first);
+      CATCH_CHECK(message_of([&] { made.engine.backward(torch::zeros({})); }) == first);
+      CATCH_CHECK(message_of([&] { made.optimizer.step(); }) == first);
+      CATCH_CHECK(message_of([&] { made.engine.fingerprint(); }) == first);
+      CATCH_CHECK(message_of([&] { made.engine.parameter("layer0.weight"); }) == first);
+    }
+    CATCH_CHECK(std::filesystem::is_empty(swapping().tiers.nvme.paths.front()));
+    CATCH_CHECK(difference(plain, run_engine(swapping(), make_deep, loop).outcome) == "");
+  }
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "a drive that is slow, short and interrupted changes no bit", "[faults]") {
+  constexpr auto loop = [](auto& run) { two_steps(run); };
+  const auto plain = run_plain(adamw_config(), make_deep, loop);
+  tests::FaultOrders orders;
+  orders.short_transfers = orders.interrupted = true;
+  orders.io_delay_us = 300;
+  const Faults faults(orders);
+  CATCH_CHECK(difference(plain, run_engine(swapping(), make_deep, loop).outcome) == "");
+}
 
 CATCH_TEST_CASE_METHOD(OneThread, "a drive that refuses writes ends the run with its first error", "[faults]") {
   constexpr auto loop = [](auto& run) { two_steps(run); };

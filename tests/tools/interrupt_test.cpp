@@ -20,7 +20,7 @@ CATCH_TEST_CASE("an interrupt ends the run after its step with summary and finge
     const TemporaryFolder folder;
     const std::string logs = folder.path() + "/logs", swap = folder.path() + "/swap";
     std::filesystem::create_directories(swap);
-    RunningProgram program(tiny_flags({"--steps", "100000000", "--log-dir", logs, "--nvme-path", swap}), kColumns,
+    RunningProgram program(tiny_training({"--steps", "100000000", "--log-dir", logs, "--nvme-path", swap}), kColumns,
                            kPlain);
     CATCH_REQUIRE(program.wait_for("\r\n     2 "));
     program.send(signal);
@@ -40,7 +40,7 @@ CATCH_TEST_CASE("an interrupt ends the run after its step with summary and finge
 CATCH_TEST_CASE("a second interrupt ends the run at once, and the next run deletes what it left") {
   const TemporaryFolder swap;
   // A step of so many passes does not end by itself.
-  RunningProgram program(tiny_flags({"--steps", "2", "--accumulate", "100000000", "--nvme-path", swap.path()}),
+  RunningProgram program(tiny_training({"--steps", "2", "--accumulate", "100000000", "--nvme-path", swap.path()}),
                          kColumns, kPlain);
   CATCH_REQUIRE(program.wait_for("placement"));
   program.send(SIGINT);

@@ -66,9 +66,9 @@ CATCH_TEST_CASE("a loss that is no number ends the run, naming the step and what
 
 CATCH_TEST_CASE("a standard output that cannot be written is an I/O error and leaves no swap file") {
   const TemporaryFolder swap;
-  for (const auto& arguments : {tiny_flags({"--steps", "2", "--nvme-path", swap.path()}),
-                                tiny_flags({"--quiet"}),
-                                tiny_flags({"--json"}),
+  for (const auto& arguments : {tiny_training({"--steps", "2", "--nvme-path", swap.path()}),
+                                tiny_training({"--quiet"}),
+                                tiny_training({"--json"}),
                                 {"--help"},
                                 {"train", "--help"},
                                 {"--version"}}) {
@@ -85,7 +85,7 @@ CATCH_TEST_CASE("a reader that goes away ends the run in order") {
   const TemporaryFolder swap, files;
   std::string command = std::getenv("ASTERIAS_BIN_DIR");
   command += "/asterias";
-  for (const auto& argument : tiny_flags({"--steps", "100000000", "--nvme-path", swap.path()}))
+  for (const auto& argument : tiny_training({"--steps", "100000000", "--nvme-path", swap.path()}))
     command.append(" ").append(argument);
   command.append(" 2> ").append(files.path()).append("/err");
   FILE* reader = ::popen(command.c_str(), "r");

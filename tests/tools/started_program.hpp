@@ -4,64 +4,22 @@
 #pragma once
 
 #include <cstdlib>
-#include <fcntl.h>
-#include <fstream>
-#include <iterator>
-#include <sstream>
-#include <stdexcept>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <vector>
 
-#include <spawn.h>
-
-#include "tests/base/temporary_folder.hpp"
+#include "tests/base/started_process.hpp"
 
 namespace asterias::tests {
 
-struct Run {
-  int exit_code;  // 128 + signal when a signal ended it
-  std::string out, err;
+inline std::string asterias_program() { return std::string(std::getenv("ASTERIAS_BIN_DIR")) + "/asterias"; }
 
-  std::vector<std::string> lines() const {
-    std::vector<std::string> all;
-    std::istringstream text(out);
-    for (std::string line; std::getline(text, line);) all.push_back(line);
-    return all;
-  }
-  std::string last_line() const { return out.empty() ? "" : lines().back(); }
-  bool says(const std::string& words) const { return err.find(words) != std::string::npos; }
-};
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+inline Run start_asterias(const std::vector<std::string>& arguments, const Environment& more = {}) {
+  return StartedProcess(asterias_program(), arguments, more).wait();
 }
 
-// Runs it to its end. What it prints goes to a file that Run::out is read from, or to `out_path`.
-inline Run start_asterias(const std::vector<std::string>& arguments, const std::string& out_path = "") {
-  const TemporaryFolder folder;
-  const std::string program = std::string(std::getenv("ASTERIAS_BIN_DIR")) + "/asterias";
-  const std::string out = out_path.empty() ? folder.path() + "/out" : out_path;
-  const std::string err = folder.path() + "/err";
-  std::vector<char*> argv{const_cast<char*>(program.c_str())};
-  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT, 0600);
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT, 0600);
-  pid_t child = 0;
-  const int error = posix_spawn(&child, program.c_str(), &files, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) throw std::runtime_error(program + " cannot be started");
-  int status = 0;
-  if (::waitpid(child, &status, 0) != child) throw std::runtime_error(program + " cannot be waited for");
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), out_path.empty() ? read_file(out) : "",
-          read_file(err)};
+// The same with its standard output in `out_file`.
+inline Run start_asterias(const std::vector<std::string>& arguments, const std::string& out_file) {
+  return StartedProcess(asterias_program(), arguments, {}, out_file).wait();
 }
 
 // The text that ships with the project.
@@ -69,8 +27,8 @@ inline std::string shipped_text() {
   return std::string(std::getenv("ASTERIAS_SOURCE_DIR")) + "/data/genesis_to_ruth.txt";
 }
 
-// The flags of a tiny model on it, and more. The last of several equal flags counts.
-inline std::vector<std::string> tiny_flags(const std::vector<std::string>& more) {
+// The arguments that train a tiny model on it, and `more`. The last of several equal flags counts.
+inline std::vector<std::string> tiny_training(const std::vector<std::string>& more) {
   std::vector<std::string> arguments{"train", "--data", shipped_text(), "--layers", "2", "--hidden",  "64", "--heads",
                                      "2",     "--seq",  "32",           "--batch",  "2", "--threads", "1",  "--dropout",
                                      "0.1"};
@@ -78,7 +36,7 @@ inline std::vector<std::string> tiny_flags(const std::vector<std::string>& more)
   return arguments;
 }
 
-inline Run train_tiny(const std::vector<std::string>& more) { return start_asterias(tiny_flags(more)); }
+inline Run train_tiny(const std::vector<std::string>& more) { return start_asterias(tiny_training(more)); }
 
 // "fingerprint <16 hex digits>"
 inline bool is_fingerprint(const std::string& line) {

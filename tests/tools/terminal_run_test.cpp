@@ -30,7 +30,7 @@ std::vector<std::string> redraws(const std::string& out) {
 }
 
 CATCH_TEST_CASE("a terminal shows one line that is redrawn and fits it, instead of a row per step") {
-  RunningProgram program(tiny_flags({"--steps", "3", "--val-every", "2"}), kColumns, utf8_terminal());
+  RunningProgram program(tiny_training({"--steps", "3", "--val-every", "2"}), kColumns, utf8_terminal());
   CATCH_CHECK(program.finish() == 0);
   const std::string& out = program.out();
   CATCH_INFO(out);
@@ -52,7 +52,7 @@ CATCH_TEST_CASE("NO_COLOR leaves the line and takes the colours, another charact
   auto environment = utf8_terminal();
   environment["NO_COLOR"] = "1";
   environment["LC_ALL"] = "C";
-  RunningProgram program(tiny_flags({"--steps", "2"}), kColumns, environment);
+  RunningProgram program(tiny_training({"--steps", "2"}), kColumns, environment);
   CATCH_CHECK(program.finish() == 0);
   CATCH_CHECK(program.count(kRedraw) > 2);
   CATCH_CHECK(program.count("\x1b[") == program.count(kRedraw));
@@ -62,14 +62,14 @@ CATCH_TEST_CASE("NO_COLOR leaves the line and takes the colours, another charact
 CATCH_TEST_CASE("a terminal that cannot redraw gets rows") {
   auto environment = utf8_terminal();
   environment["TERM"] = "dumb";
-  RunningProgram program(tiny_flags({"--steps", "2"}), kColumns, environment);
+  RunningProgram program(tiny_training({"--steps", "2"}), kColumns, environment);
   CATCH_CHECK(program.finish() == 0);
   CATCH_CHECK(program.count("\x1b") == 0);
   CATCH_CHECK(program.count("\r\n     2 ") == 1);
 }
 
 CATCH_TEST_CASE("an error stands below the live line, not in it") {
-  RunningProgram program(tiny_flags({"--steps", "50", "--lr", "1e8", "--clip", "0"}), kColumns, utf8_terminal());
+  RunningProgram program(tiny_training({"--steps", "50", "--lr", "1e8", "--clip", "0"}), kColumns, utf8_terminal());
   CATCH_CHECK(program.finish() == 1);
   CATCH_INFO(program.out());
   CATCH_CHECK(program.count("\r\nasterias: the loss of step") == 1);
