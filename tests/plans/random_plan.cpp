@@ -1,0 +1,175 @@
+#include "tests/plans/random_plan.hpp"
+
+#include "base/byte_size.hpp"
+#include "tests/runtime/budgets.hpp"
+
+namespace asterias::plans {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t kPairElements = 5'000'000;
+// Streams of the generator, so that plan 3 and pair 3 of a seed have nothing in common.
+constexpr std::uint64_t kPairStream = std::uint64_t{1} << 32;
+
+void draw_optimizer(Draw& draw, EngineConfig& config) {
+  auto& optimizer = config.optimizer;
+  optimizer.type = draw.one_of({OptimizerType::kAdam, OptimizerType::kAdamW, OptimizerType::kSgd});
+  optimizer.params.lr = draw.one_of({1e-3, 1e-2});
+  if (draw.chance(50)) optimizer.params.weight_decay = 0.01;
+  if (optimizer.type == OptimizerType::kSgd) {
+    optimizer.params.momentum = draw.one_of({0.0, 0.9});
+    optimizer.params.nesterov = *optimizer.params.momentum > 0 && draw.chance(50);
+  } else if (draw.chance(30)) {
+    optimizer.params.betas = {0.8, 0.95};
+  }
+  if (draw.chance(50)) config.gradient_clipping = draw.one_of({0.05, 1.0, 100.0});
+}
+
+void draw_swap(Draw& draw, EngineConfig& config) {
+  config.tiers.nvme.paths = {test::swap_folder()};
+  if (draw.chance(25)) config.tiers.nvme.paths.push_back(test::swap_folder("swap2"));
+  config.io.queue_depth = draw.one_of({1, 2, 8, 32});
+  config.io.block_bytes = std::uint64_t{4096} << draw.between(0, 12);
+  config.io.direct = draw.chance(70);
+}
+
+void draw_device(Draw& draw, EngineConfig& config) {
+  config.device = draw.one_of({"cpu", "simulated"});
+  if (config.device == "cpu" || draw.chance(50)) return;
+  config.tiers.gpu.link.h2d_bytes_per_second =
+      static_cast<std::uint64_t>(draw.of_any_size(200'000'000, 20'000'000'000));
+  config.tiers.gpu.link.d2h_bytes_per_second =
+      static_cast<std::uint64_t>(draw.of_any_size(200'000'000, 20'000'000'000));
+}
+
+void draw_placement(Draw& draw, EngineConfig& config) {
+  config.placement.eviction = draw.one_of({Eviction::kNextUse, Eviction::kLru});
+  config.prefetch = draw.one_of({0, 1, 2, 3, 8, 64});
+  config.cpu.threads = static_cast<int>(draw.between(1, 4));
+  if (draw.chance(70)) config.default_chunk_elements = static_cast<std::uint64_t>(draw.of_any_size(128, 64 << 20));
+}
+
+void draw_schedule(Draw& draw, Job& job) {
+  job.num_torch_threads = static_cast<int>(draw.between(1, 2));
+  job.num_passes = draw.one_of({1, 1, 2, 3});
+  job.lengths.assign(static_cast<std::size_t>(draw.between(2, 4)), 1.0);
+  if (draw.chance(40))
+    for (std::size_t i = 1; i < job.lengths.size(); ++i) job.lengths[i] = 0.3 + 0.7 * draw.share();
+  job.evaluates = draw.chance(40);
+}
+
+void draw_faults(Draw& draw, tests::FaultOrders& faults) {
+  faults.short_transfers = draw.chance(15);
+  faults.interrupted = draw.chance(20);
+  if (draw.chance(40)) faults.io_delay_us = static_cast<int>(draw.of_any_size(10, 3000));
+  if (draw.chance(40)) faults.copy_delay_us = static_cast<int>(draw.of_any_size(10, 1000));
+}
+
+// Where every operator writes all to the drive and reads it back, a transfer must not take many calls as well.
+void draw_debug(Draw& draw, Job& job) {
+  auto& debug = job.config.debug;
+  debug.poison = draw.chance(40);
+  debug.audit = draw.chance(5);
+  debug.evict_always = draw.chance(8);
+  if (!debug.evict_always) return;
+  job.config.io.block_bytes = 4 * kMiB;
+  job.faults = {};
+}
+
+// A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
+std::int64_t draw_plan_elements(Draw& draw, const EngineConfig& config) {
+  return config.device == "cpu" ? draw.of_any_size(500'000, 5'000'000) : draw.of_any_size(20'000, 2'000'000);
+}
+
+std::optional<double> draw_share(Draw& draw, int percent_limited) {
+  if (!draw.chance(percent_limited)) return std::nullopt;
+  return draw.chance(40) ? 0.0 : draw.share();
+}
+
+// From far too small to more than enough.
+std::uint64_t draw_limit(Draw& draw, std::uint64_t low, std::uint64_t high) {
+  if (draw.chance(12)) return static_cast<std::uint64_t>(draw.of_any_size(1, kMiB));
+  return static_cast<std::uint64_t>(draw.of_any_size(static_cast<std::int64_t>(low), static_cast<std::int64_t>(high)));
+}
+
+Json fault_words(const tests::FaultOrders& faults) {
+  return {{"short", faults.short_transfers},
+          {"interrupted", faults.interrupted},
+          {"io_delay_us", faults.io_delay_us},
+          {"copy_delay_us", faults.copy_delay_us}};
+}
+
+}  // namespace
+
+test::Case Job::as_case() const {
+  const auto train = [*this](test::Step& step) {
+    for (int pass = 0; pass < num_passes; ++pass) {
+      const auto loss = step.forward([&] {
+        return model.loss(step.module, step.iteration * num_passes + pass, lengths[step.iteration]) / num_passes;
+      });
+      step.backward(loss, false, false);
+      step.observed.push_back(loss.item<double>());
+    }
+    step.observed.push_back(torch::rand({1}).item<double>());  // the generator is where it would have been
+  };
+  const auto evaluate = [*this](test::Step& step) {
+    const torch::NoGradGuard no_grad;
+    step.module.eval();
+    const auto loss = step.forward([&] { return model.loss(step.module, 10'000 + step.iteration, 1.0); });
+    step.observed.push_back(loss.item<double>());
+    step.module.train();
+  };
+  const auto whole_step = [train, evaluate, evaluates = evaluates](test::Step& step) {
+    if (evaluates && step.iteration > 0) evaluate(step);
+    train(step);
+  };
+  return {model.words.at("kind").get<std::string>(), model.make, whole_step};
+}
+
+Json Job::words() const {
+  return {{"model", model.words},
+          {"passes", num_passes},
+          {"lengths", lengths},
+          {"evaluates", evaluates},
+          {"torch_threads", num_torch_threads},
+          {"faults", fault_words(faults)},
+          {"config", Json::parse(config.to_json())}};
+}
+
+RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
+  Draw draw(seed, number);
+  RandomPlan plan;
+  auto& config = plan.job.config;
+  draw_device(draw, config);
+  plan.job.model = draw_model(draw, draw_plan_elements(draw, config));
+  draw_optimizer(draw, config);
+  if (draw.chance(85)) draw_swap(draw, config);
+  draw_placement(draw, config);
+  draw_schedule(draw, plan.job);
+  draw_faults(draw, plan.job.faults);
+  draw_debug(draw, plan.job);
+  if (config.device == "simulated") plan.shares[static_cast<int>(Tier::kGpu)] = draw_share(draw, 100);
+  plan.shares[static_cast<int>(Tier::kCpu)] = draw_share(draw, config.device == "cpu" ? 85 : 50);
+  if (!config.tiers.nvme.paths.empty()) plan.shares[static_cast<int>(Tier::kNvme)] = draw_share(draw, 40);
+  return plan;
+}
+
+Job draw_pair(std::uint64_t seed, std::uint64_t number) {
+  Draw draw(seed, kPairStream + number);
+  Job job;
+  job.model = draw_model(draw, draw.of_any_size(20'000, kPairElements));
+  auto& tiers = job.config.tiers;
+  draw_optimizer(draw, job.config);
+  draw_device(draw, job.config);
+  draw_placement(draw, job.config);
+  draw_schedule(draw, job);
+  if (draw.chance(80)) draw_swap(draw, job.config);
+  job.config.io.block_bytes = std::max(job.config.io.block_bytes, 64 * kKiB);
+  if (job.config.device == "simulated") tiers.gpu.limit.bytes = draw_limit(draw, 64 * kKiB, 128 * kMiB);
+  if (draw.chance(85)) tiers.cpu.limit.bytes = draw_limit(draw, 100 * kMiB, 500 * kMiB);
+  if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
+  return job;
+}
+
+}  // namespace asterias::plans
