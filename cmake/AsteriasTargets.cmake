@@ -34,6 +34,7 @@ endfunction()
 function(asterias_library name)
   cmake_parse_arguments(ARG "TORCH" "" "INCLUDE;PUBLIC;PRIVATE;TORCH_FREE" ${ARGN})
   set(target asterias_${name})
+  list(TRANSFORM ARG_INCLUDE REPLACE "(.+)" "$<BUILD_INTERFACE:\\1>")   # what is installed has headers of its own
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
   if(NOT sources)
     add_library(${target} INTERFACE)
