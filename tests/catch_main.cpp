@@ -11,5 +11,7 @@
 int main(int argc, char** argv) {
   ::setenv("ASTERIAS_SOURCE_DIR", ASTERIAS_SOURCE_DIR, /*replace=*/0);
   ::setenv("ASTERIAS_BIN_DIR", ASTERIAS_BIN_DIR, /*replace=*/0);
+  // Of the programs that a test starts: idle OpenMP threads that spin take the cores of the tests beside them.
+  ::setenv("OMP_WAIT_POLICY", "passive", /*replace=*/0);
   return Catch::Session().run(argc, argv);
 }

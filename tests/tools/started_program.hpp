@@ -1,4 +1,4 @@
-// Runs the program `asterias` as a user would, and keeps what it printed.
+// Runs a program of this build, mostly `asterias`, as a user would, and keeps what it printed.
 //
 // ASTERIAS_BIN_DIR and ASTERIAS_SOURCE_DIR are set by tests/catch_main.cpp.
 #pragma once
@@ -11,7 +11,15 @@
 
 namespace asterias::tests {
 
-inline std::string asterias_program() { return std::string(std::getenv("ASTERIAS_BIN_DIR")) + "/asterias"; }
+// Names a program of this build.
+inline std::string built_program(const std::string& name) {
+  return std::string(std::getenv("ASTERIAS_BIN_DIR")) + "/" + name;
+}
+inline Run start_program(const std::string& name, const std::vector<std::string>& arguments) {
+  return StartedProcess(built_program(name), arguments).wait();
+}
+
+inline std::string asterias_program() { return built_program("asterias"); }
 
 inline Run start_asterias(const std::vector<std::string>& arguments, const Environment& more = {}) {
   return StartedProcess(asterias_program(), arguments, more).wait();

@@ -1,0 +1,2 @@
+#include <asterias/asterias.h>
+int main() {}
