@@ -18,10 +18,10 @@ struct Row {
   std::string wants, default_json, meaning;
 };
 
-std::ifstream open_page() {
+std::ifstream open_page(const std::string& name = "config.md") {
   const char* root = std::getenv("ASTERIAS_SOURCE_DIR");
   CATCH_REQUIRE(root != nullptr);
-  std::ifstream page(std::string(root) + "/docs/config.md");
+  std::ifstream page(std::string(root) + "/docs/" + name);
   CATCH_REQUIRE(page);
   return page;
 }
@@ -55,13 +55,16 @@ std::map<std::string, Row> rows_of_page() {
   return rows;
 }
 
-// Reads the page's first JSON block.
-std::string example_of_page() {
-  auto page = open_page();
-  std::string line, text;
-  while (std::getline(page, line) && line != "```json") continue;
-  while (std::getline(page, line) && line != "```") text += line + "\n";
-  return text;
+// Reads the JSON blocks of a page.
+std::vector<std::string> examples_of(const std::string& name) {
+  auto page = open_page(name);
+  std::vector<std::string> blocks;
+  for (std::string line; std::getline(page, line);) {
+    if (line != "```json") continue;
+    blocks.emplace_back();
+    while (std::getline(page, line) && line != "```") blocks.back() += line + "\n";
+  }
+  return blocks;
 }
 
 }  // namespace
@@ -97,10 +100,15 @@ CATCH_TEST_CASE("every default on the page can be set") {
   }
 }
 
-CATCH_TEST_CASE("the page's example is a valid configuration") {
-  const auto config = EngineConfig::from_json(example_of_page());
-  CATCH_CHECK_NOTHROW(config.validate());
-  CATCH_CHECK(config.optimizer.param_groups.size() == 1);
+CATCH_TEST_CASE("the configurations that the pages show are valid") {
+  for (const char* name : {"config.md", "coming_from.md", "quickstart.md"}) {
+    const auto examples = examples_of(name);
+    CATCH_CHECK_FALSE(examples.empty());
+    for (const auto& example : examples) {
+      CATCH_CAPTURE(name, example);
+      CATCH_CHECK_NOTHROW(EngineConfig::from_json(example).validate());
+    }
+  }
 }
 
 }  // namespace asterias
