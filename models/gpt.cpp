@@ -70,8 +70,13 @@ void GptImpl::initialize() {
 torch::Tensor GptImpl::forward(const torch::Tensor& ids) {
   const auto positions = torch::arange(ids.size(1), ids.options().dtype(torch::kLong));
   auto x = drop_(tokens_(ids) + positions_(positions));
-  for (auto& block : blocks_) x = block(x);
+  for (const auto& block : blocks_) x = run_block(block, x);
   return torch::linear(norm_(x), tokens_->weight);
+}
+
+torch::Tensor GptImpl::run_block(const GptBlock& block, const torch::Tensor& x) const {
+  if (!wrapper_) return block.ptr()->forward(x);
+  return wrapper_([block](torch::Tensor input) { return block.ptr()->forward(std::move(input)); }, x);
 }
 
 torch::Tensor next_token_loss(const torch::Tensor& logits, const torch::Tensor& targets) {

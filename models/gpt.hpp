@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include <torch/torch.h>
@@ -32,17 +34,26 @@ class GptBlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(GptBlock);
 
+// Runs `block` on `x` as it likes, once or again in backward, and returns what it gave: asterias::checkpoint, for
+// example.
+using BlockWrapper =
+    std::function<torch::Tensor(const std::function<torch::Tensor(torch::Tensor)>& block, const torch::Tensor& x)>;
+
 // Token ids [B, T] (int64, in [0, vocabulary)) -> logits [B, T, vocabulary].
 class GptImpl : public torch::nn::Module {
  public:
   explicit GptImpl(const GptOptions& options);
   torch::Tensor forward(const torch::Tensor& ids);
+  // Puts `wrapper` around every block from now on; an empty one takes it away.
+  void wrap_blocks(BlockWrapper wrapper) { wrapper_ = std::move(wrapper); }
   const GptOptions& options() const { return options_; }
 
  private:
   void initialize();
+  torch::Tensor run_block(const GptBlock& block, const torch::Tensor& x) const;
 
   GptOptions options_;
+  BlockWrapper wrapper_;
   torch::nn::Embedding tokens_{nullptr}, positions_{nullptr};
   torch::nn::Dropout drop_{nullptr};
   std::vector<GptBlock> blocks_;

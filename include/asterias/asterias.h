@@ -3,6 +3,7 @@
 // The one header a user includes. See docs/ for the configuration, the errors and the rules of threads.
 #pragma once
 
+#include "asterias/checkpoint.h"
 #include "asterias/engine.h"
 #include "asterias/run_log.h"
 #include "base/error.hpp"
