@@ -192,7 +192,7 @@ void TrainFlags::declare_files(CLI::App& command) {
       ->type_name("a.b=c")
       ->take_all()
       ->allow_extra_args(false);
-  command.add_option("--log-dir", options_.log_dir, "folder for the run's log files, made if missing")
+  command.add_option("--log-dir", options_.log_dir, "folder for the log files (docs/logs.md), made if missing")
       ->type_name("DIR");
   command.add_option("--trace-steps", trace_steps_, "steps to record for trace.json; unset, with --log-dir: 3")
       ->delimiter(',')

@@ -85,6 +85,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
   if (recorder_) recorder_->enter(*resident, tier);
+  if (is_scripting()) script_->add(PassScript::What::kBirth, *resident, tier);
   transition(resident->on(tier).state, CopyState::kCurrent);
   if (tier != hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   note_content();
@@ -129,6 +130,7 @@ void Residency::drop_all(Resident* resident) {
 }
 
 void Residency::destroy(Resident* resident) {
+  if (script_ && measuring_) script_->add(PassScript::What::kDeath, *resident);
   drop_all(resident);
   if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
     by_key_.erase(named);
@@ -155,6 +157,7 @@ void Residency::forget(Resident* resident) {
   if (resident->is_pinned()) return;
   drop_all(resident);
   resident->blank = true;
+  if (is_scripting()) script_->add(PassScript::What::kForget, *resident);
 }
 
 chunk::Block Residency::surrender(Resident* resident, Tier tier) {
@@ -189,6 +192,9 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
   for (const Want& want : wants) {
     pin(want.resident, tier);
     touch(want.resident);
+    if (is_scripting())
+      script_->add(want.access == Access::kRead ? PassScript::What::kRead : PassScript::What::kWrite, *want.resident,
+                   tier);
   }
   note_need(tier, 0);
   try {
@@ -425,6 +431,7 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   note_need(tier, chunk::TierPool::charge(bytes));
   auto block = take_room(bytes, tier);
   books_.note_peak(tier);
+  if (is_scripting()) script_unmovable();
   note_content();
   return block;
 }
@@ -634,6 +641,10 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
+  if (is_scripting()) {
+    script_->add({PassScript::What::kOperator});
+    script_unmovable();
+  }
   if (recorder_) recorder_->next_moment();
   run_ahead();
 }
@@ -691,6 +702,45 @@ void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)>
   const Lock lock(mutex_);
   measuring_ = measuring;
   may_exceed_ = std::move(may_exceed);
+}
+
+// ---- what later steps will be like ----------------------------------------------------------------------------------
+
+void Residency::start_script() {
+  const Lock lock(mutex_);
+  script_ = std::make_unique<PassScript>();
+  scripted_unmovable_ = {};
+  for (const auto& resident : residents_) {
+    auto& actor = script_->actors[script_->actor_of(*resident)];
+    actor.held = resident->is_pinned();
+    for (const Tier tier : hierarchy_.levels()) actor.there[index_of(tier)] = resident->on(tier).is_readable();
+  }
+  script_unmovable();
+}
+
+// Frees are not heard of, only what is left of them.
+void Residency::script_unmovable() {
+  for (const Tier tier : hierarchy_.levels()) {
+    if (tier == Tier::kNvme) continue;
+    const std::uint64_t bytes = books_.unmovable_bytes(tier);
+    if (std::exchange(scripted_unmovable_[index_of(tier)], bytes) == bytes) continue;
+    script_->add({PassScript::What::kUnmovable, tier, 0, bytes});
+  }
+}
+
+Forecast Residency::forecast() {
+  const Lock lock(mutex_);
+  if (!script_ || script_->events.size() == forecast_events_) return forecast_;
+  ForecastTiers tiers{
+      hierarchy_.levels(), {}, hierarchy_.pool(Tier::kCpu).library_bytes(), static_cast<std::uint64_t>(look_ahead_)};
+  for (const Tier tier : hierarchy_.levels()) {
+    const std::uint64_t limit = hierarchy_.limit_bytes(tier);
+    const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();
+    tiers.room[index_of(tier)] = limit == chunk::TierPool::kUnlimited ? limit : limit - std::min(limit, foreign);
+  }
+  forecast_ = evict::forecast(*script_, tiers, *policy_);
+  forecast_events_ = script_->events.size();
+  return forecast_;
 }
 
 bool Residency::is_refused() const {

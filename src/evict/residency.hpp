@@ -35,6 +35,8 @@
 #include "evict/books.hpp"
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
+#include "evict/forecast.hpp"
+#include "evict/pass_script.hpp"
 #include "evict/resident.hpp"
 #include "evict/step_recorder.hpp"
 #include "evict/timeline.hpp"
@@ -137,6 +139,10 @@ class Residency {
   // While measuring, requests beyond a limit are granted if `may_exceed(bytes)` allows, and is_refused() says so.
   void set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed = nullptr);
   bool is_refused() const;
+  // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
+  void start_script();
+  // Foretells a later step from what was written down. The same answer until more has been.
+  Forecast forecast();
   Needs needs() const;
   // Stops and starts counting Needs::content: while a model is built its parameters lie in the constructor's tensors
   // and in chunks.
@@ -219,6 +225,8 @@ class Residency {
 
   void note_need(Tier tier, std::uint64_t extra_bytes);
   void note_content();
+  bool is_scripting() const { return script_ && measuring_ && !timeline_.is_suspended(); }
+  void script_unmovable();
 
   void run_ahead();
   void fetch_ahead();
@@ -251,6 +259,10 @@ class Residency {
   bool counts_content_ = true;
   std::function<bool(std::uint64_t)> may_exceed_;
   Needs needs_;
+  std::unique_ptr<PassScript> script_;
+  std::array<std::uint64_t, 2> scripted_unmovable_{};
+  Forecast forecast_;
+  std::size_t forecast_events_ = 0;
   ResidencyStats stats_;
   std::exception_ptr failure_;
 };

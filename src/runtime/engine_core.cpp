@@ -55,6 +55,7 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
     runtime_->residency().count_content(true);
+    if (runtime_->is_measuring()) runtime_->residency().start_script();
     note_update_need();
   } catch (const OutOfMemory&) {
     leave();
@@ -235,6 +236,21 @@ std::uint64_t EngineCore::fingerprint() {
 void EngineCore::start_trace() { runtime_->residency().start_trace(); }
 StepTrace EngineCore::stop_trace() { return runtime_->residency().stop_trace(); }
 
+// Says what later steps will be like.
+void EngineCore::foretell(Plan& plan) const {
+  const evict::Forecast forecast = runtime_->residency().forecast();
+  for (auto& tier : plan.tiers) {
+    tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
+    tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);
+  }
+  const auto moved = [&](evict::Edge edge) { return forecast.moved_bytes[static_cast<std::size_t>(edge)]; };
+  plan.content_by_kind = forecast.content;
+  plan.predicted_h2d_bytes = moved(evict::Edge::kH2d);
+  plan.predicted_d2h_bytes = moved(evict::Edge::kD2h);
+  plan.predicted_nvme_read_bytes = moved(evict::Edge::kNvmeRead);
+  plan.predicted_nvme_write_bytes = moved(evict::Edge::kNvmeWrite);
+}
+
 Plan EngineCore::plan() const {
   Plan plan;
   plan.chunk_bytes = data_->chunk_bytes();
@@ -259,6 +275,7 @@ Plan EngineCore::plan() const {
     plan.is_measured = true;
     for (const auto& moment : timeline.plan()->moments) plan.need_bytes_by_moment.push_back(moment.need_bytes);
   });
+  if (plan.is_measured) foretell(plan);
   return plan;
 }
 

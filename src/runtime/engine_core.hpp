@@ -72,6 +72,7 @@ class EngineCore {
   void end_pass();
   void finish_step(double grad_norm, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
+  void foretell(Plan& plan) const;
 
   std::uint64_t id_;
   std::chrono::steady_clock::time_point step_start_;

@@ -1,0 +1,69 @@
+// What the passes before the first update asked of Residency, in order, wherever things lay: what a forecast replays.
+//
+// Unlike a Trace (timeline.hpp) it knows sizes, writes, births and deaths. Kept once per run: it grows while the
+// runtime measures, and ends with the first update.
+//
+// Threading: thread-compatible; Residency's lock covers it. Units: bytes.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/tier.hpp"
+#include "evict/content_kind.hpp"
+#include "evict/resident.hpp"
+
+namespace asterias::evict {
+
+struct PassScript {
+  // A program that evaluates for hours before its first update is not worth the memory: beyond it nothing is added.
+  static constexpr std::size_t kMaxEvents = std::size_t{1} << 22;
+
+  struct Actor {
+    std::uint64_t id;
+    ContentKind kind;
+    std::uint64_t bytes;
+    std::uint64_t chunk;                  // number; for activations without meaning
+    std::int64_t update_index = -1;       // of a chunk
+    bool blank = false;                   // when the script began
+    bool held = false;                    // pinned when the script began: buffers
+    std::array<bool, kNumTiers> there{};  // when the script began; nowhere: born later
+  };
+
+  enum class What : std::uint8_t { kOperator, kRead, kWrite, kBirth, kDeath, kForget, kUnmovable };
+
+  struct Event {
+    What what;
+    Tier tier = Tier::kGpu;   // of kRead, kWrite, kBirth, kUnmovable
+    std::uint32_t actor = 0;  // of all but kOperator and kUnmovable
+    std::uint64_t bytes = 0;  // of kUnmovable: all there is now
+  };
+
+  std::vector<Actor> actors;
+  std::vector<Event> events;
+  std::unordered_map<std::uint64_t, std::uint32_t> index;  // of actors, by Resident::id
+
+  void add(Event event) {
+    if (events.size() < kMaxEvents) events.push_back(event);
+  }
+  void add(What what, const Resident& resident, Tier tier = Tier::kGpu) { add({what, tier, actor_of(resident), 0}); }
+
+  std::uint32_t actor_of(const Resident& resident) {
+    const auto [at, is_new] = index.try_emplace(resident.id, static_cast<std::uint32_t>(actors.size()));
+    if (is_new)
+      actors.push_back({resident.id,
+                        resident.kind(),
+                        resident.bytes,
+                        resident.number,
+                        resident.update_index,
+                        resident.blank,
+                        false,
+                        {}});
+    return at->second;
+  }
+};
+
+}  // namespace asterias::evict
