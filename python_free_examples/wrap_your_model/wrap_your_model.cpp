@@ -1,6 +1,6 @@
 // Trains two modules of your own, an LSTM and a CNN, in a memory budget. Neither of them knows that Asterias is there.
 //
-// usage: wrap_your_model [DRAM budget, e.g. 200MiB [folder for swap files, on a drive]]
+// usage: wrap_your_model [DRAM budget, e.g. 280MiB [folder for swap files, on a drive]]
 #include <cstdio>
 #include <iostream>
 
