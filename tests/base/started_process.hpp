@@ -86,6 +86,7 @@ class StartedProcess {
 
   // False when it still runs after `patience`.
   bool ends_within(std::chrono::milliseconds patience) const {
+    if (handle_ < 0) throw std::runtime_error("pidfd_open is refused here (Linux 5.3 has it)");
     pollfd ended{handle_, POLLIN, 0};
     int changed = 0;
     do changed = ::poll(&ended, 1, static_cast<int>(patience.count()));
