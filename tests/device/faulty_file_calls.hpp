@@ -29,6 +29,13 @@ class FaultyFileCalls : public FileCalls {
     fail_at_ = calls_ + nth;
   }
 
+  // Lets the next transfer from or to `offset` of a file fail: where several are under way, chance decides which is
+  // nth.
+  void fail_transfer_at(std::uint64_t offset, int error_number) {
+    error_number_ = error_number;
+    fail_at_offset_ = offset;
+  }
+
   // Holds every transfer that starts from now on until open_gate().
   void close_gate() { set_gate(true); }
   void open_gate() { set_gate(false); }
@@ -42,12 +49,12 @@ class FaultyFileCalls : public FileCalls {
   std::int64_t calls() const { return calls_; }
 
   std::int64_t pread(int fd, void* into, std::size_t bytes, std::uint64_t offset) override {
-    const int error_number = meet_faults(fd);
+    const int error_number = meet_faults(fd, offset);
     return error_number != 0 ? -error_number : FileCalls::pread(fd, into, shortened(bytes), offset);
   }
 
   std::int64_t pwrite(int fd, const void* from, std::size_t bytes, std::uint64_t offset) override {
-    const int error_number = meet_faults(fd);
+    const int error_number = meet_faults(fd, offset);
     return error_number != 0 ? -error_number : FileCalls::pwrite(fd, from, shortened(bytes), offset);
   }
 
@@ -56,14 +63,18 @@ class FaultyFileCalls : public FileCalls {
   }
 
  private:
-  int meet_faults(int fd) {
+  static constexpr std::uint64_t kNowhere = UINT64_MAX;
+
+  int meet_faults(int fd, std::uint64_t offset) {
     const std::int64_t call = ++calls_;
     hold_at_gate();
-    if (call == fail_at_) return error_number_;
+    if (call == fail_at_ || is_bad(offset)) return error_number_;
     if (interrupted && call % 2 == 0) return EINTR;
     if (refuse_direct && (fcntl(fd, F_GETFL) & O_DIRECT) != 0) return EINVAL;
     return 0;
   }
+
+  bool is_bad(std::uint64_t offset) { return fail_at_offset_.compare_exchange_strong(offset, kNowhere); }
 
   std::size_t shortened(std::size_t bytes) const {
     return short_transfers ? std::min<std::size_t>(bytes, 512 * (1 + static_cast<std::size_t>(calls_) % 7)) : bytes;
@@ -86,6 +97,7 @@ class FaultyFileCalls : public FileCalls {
 
   std::atomic<std::int64_t> calls_{0};
   std::atomic<std::int64_t> fail_at_{0};
+  std::atomic<std::uint64_t> fail_at_offset_{kNowhere};
   std::atomic<int> error_number_{0};
 
   std::mutex mutex_;

@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "device/swap_file_header.hpp"
 #include "tests/evict/residency_rig.hpp"
 
 namespace asterias::evict::tests {
@@ -141,49 +142,46 @@ CATCH_TEST_CASE("residency fault: the first failure is the one that is kept", "[
   CATCH_CHECK(error_number_of(rig.residency->failure()) == EIO);
 }
 
-// Two departures in flight; the first fails and ends the request. The second is wanted again before it has ended.
+// Two departures in flight, of a and then of b; one fails and ends the request. What has not left is wanted again.
 CATCH_TEST_CASE("residency fault: a departure is cancelled by an acquire", "[evict][fault]") {
-  for (const auto access : {Access::kRead, Access::kWrite, Access::kOverwrite}) {
-    Faulty test({0, 2, 8});
-    auto& rig = test.rig;
-    auto *a = rig.make_chunk(), *b = rig.make_chunk();
-    Pointer pointer;
-    rig.residency->add_tenant(b, &pointer);
-    rig.write(a, 1);
-    rig.write(b, 2);
-    test.calls->close_gate();
-    {
-      const Opener opener(*test.calls, 2);
-      test.calls->fail_transfer(1, EIO);
-      try {  // the first transfer may be either's: both are equal to their drive
-        rig.residency->allocate(2 * kPage, Tier::kCpu);
-        CATCH_FAIL("one of two writes failed");
-      } catch (const IoError&) {
+  for (const auto access : {Access::kRead, Access::kWrite, Access::kOverwrite})
+    for (const bool first_fails : {true, false}) {
+      CATCH_CAPTURE(access, first_fails);
+      Faulty test({0, 2, 8});
+      auto& rig = test.rig;
+      auto *a = rig.make_chunk(), *b = rig.make_chunk();
+      Pointer pointer;
+      rig.residency->add_tenant(b, &pointer);
+      rig.write(a, 1);
+      rig.write(b, 2);
+      // A new file fills from its start.
+      test.calls->fail_transfer_at(device::kSwapFileHeaderBytes + (first_fails ? 0 : kPage), EIO);
+      test.calls->close_gate();
+      {
+        const Opener opener(*test.calls, 2);
+        CATCH_CHECK_THROWS_AS(rig.residency->allocate(2 * kPage, Tier::kCpu), IoError);
       }
-    }
-    const auto before = rig.residency->stats();
-    for (auto* chunk : {a, b}) try {
+      // The request waits in order: when b fails, a has left.
+      CATCH_CHECK((rig.state(a, Tier::kCpu) == CopyState::kAbsent) == !first_fails);
+      const auto before = rig.residency->stats();
+      for (auto* chunk : {a, b}) {
         const auto held = rig.acquire({{chunk, access}});
         CATCH_CHECK(rig.state(chunk, Tier::kCpu) != CopyState::kAbsent);
         if (access == Access::kRead)
           CATCH_CHECK(holds_version(rig.residency->address(chunk, Tier::kCpu), kPage, chunk == a ? 1 : 2));
         if (access != Access::kRead) write_version(rig.residency->address(chunk, Tier::kCpu), kPage, 9);
         rig.residency->release(held, Tier::kCpu);
-      } catch (const IoError&) {  // a writer waits for the failed write, and hears of it
-        rig.write(chunk, 9);
       }
-    CATCH_CHECK(rig.residency->stats().moved(Edge::kNvmeRead) == before.moved(Edge::kNvmeRead));
-    CATCH_CHECK(pointer.at() == rig.residency->address(b, Tier::kCpu));
-    rig.check_books();
-    const bool was_read = access == Access::kRead;
-    test.calls->fail_transfer(0, EIO);
-    for (int i = 0; i < 2; ++i) try {
-        rig.residency->evict_all();
-      } catch (const IoError&) {  // of the first two writes, if nobody has waited for it yet
-      }
-    CATCH_CHECK(rig.reads(a, was_read ? 1 : 9));
-    CATCH_CHECK(rig.reads(b, was_read ? 2 : 9));
-  }
+      const bool was_read = access == Access::kRead;
+      const bool comes_back = !first_fails && access != Access::kOverwrite;
+      CATCH_CHECK(rig.residency->stats().moved(Edge::kNvmeRead) ==
+                  before.moved(Edge::kNvmeRead) + (comes_back ? kPage : 0));
+      CATCH_CHECK(pointer.at() == rig.residency->address(b, Tier::kCpu));
+      rig.check_books();
+      for (int i = 0; i < 2; ++i) rig.residency->evict_all();
+      CATCH_CHECK(rig.reads(a, was_read ? 1 : 9));
+      CATCH_CHECK(rig.reads(b, was_read ? 2 : 9));
+    }
 }
 
 CATCH_TEST_CASE("residency fault: what is here does not wait for what is late", "[evict][fault]") {
