@@ -11,6 +11,9 @@
 namespace asterias::config {
 namespace {
 
+// No configuration has a tenth of it; the library calls itself for every level when it writes a value.
+constexpr std::size_t kMaxLevels = 64;
+
 // Keeps the part of nlohmann's message that says what is wrong, without its error number and position.
 std::string reason_of(std::string_view what) {
   for (std::string_view before_reason : {"] ", "column "}) {
@@ -82,6 +85,10 @@ class TextCheck : public nlohmann::json_sax<Json> {
     return true;
   }
   bool open(bool is_list) {
+    if (levels_.size() == kMaxLevels) {
+      complaints_.push_back("lists and objects are nested more than " + std::to_string(kMaxLevels) + " levels deep");
+      return false;
+    }
     std::string path = next_path();
     levels_.push_back(Level{.path = path, .inner_path = path, .is_list = is_list, .next_index = 0, .keys = {}});
     return true;
