@@ -7,7 +7,8 @@
 //   optimizer.step();
 //
 // Every torch operation of the engine's thread is seen by the runtime from initialize_engine until the engine dies:
-// losses, norms, item() and printing need no ceremony. Raw pointers do: hold engine.pin(tensor) while you use one.
+// losses, norms, item() and printing need no ceremony. Raw pointers do: hold engine.pin(tensor) while you use one, or
+// asterias::pin(tensor) inside a module.
 // Other threads hold engine.scope().
 //
 // Threading: all calls from the thread that made the engine, which must also destroy it.
@@ -157,6 +158,13 @@ class Engine {
  private:
   std::unique_ptr<EngineCore> core_;
 };
+
+// Pins as Engine::pin does, where there is no engine at hand: in a module's constructor or its forward. Pins nothing
+// while there is no engine at all, so that the module works without one.
+[[nodiscard]] inline runtime::Pin pin(const torch::Tensor& tensor) {
+  const auto runtime = runtime::Runtime::current();
+  return {runtime ? runtime->shared_residency() : nullptr, {tensor}};
+}
 
 template <class M>
 struct Initialized {

@@ -60,7 +60,7 @@ Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::
   const Lock lock(mutex_);
   Resident* resident = add_resident(round_up(bytes, device::kPageBytes));
   resident->is_chunk = true;
-  resident->blank = true;
+  set_blank(resident, true);
   resident->list = list;
   resident->update_index = update_index;
   if (list == chunk::ListKind::kParam) ++num_chunks_;
@@ -68,7 +68,6 @@ Resident* Residency::make_chunk(chunk::ListKind list, std::uint64_t bytes, std::
   if (is_left_below(*resident)) needs_.updated_content += resident->bytes;
   resident->key = TraceKey::of_chunk(static_cast<std::uint32_t>(resident->id));
   by_key_[resident->key.value()] = resident;
-  note_content();
   return resident;
 }
 
@@ -96,7 +95,7 @@ void Residency::add_tenant(Resident* resident, Tenant* tenant) {
   const Lock lock(mutex_);
   resident->tenants.push_back(tenant);
   const Copy& copy = resident->on(hierarchy_.compute_tier());
-  tenant->follow(copy.is_readable() ? copy.block.data() : nullptr);
+  tenant->follow(resident->is_there_to_stay(hierarchy_.compute_tier()) ? copy.block.data() : nullptr);
 }
 
 std::size_t Residency::remove_tenant(Resident* resident, Tenant* tenant) {
@@ -132,6 +131,7 @@ void Residency::drop_all(Resident* resident) {
 void Residency::destroy(Resident* resident) {
   if (script_ && measuring_) script_->add(PassScript::What::kDeath, *resident);
   drop_all(resident);
+  if (resident->blank) blank_bytes_ -= resident->bytes;
   if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
     by_key_.erase(named);
   content_bytes_ -= resident->bytes;
@@ -156,8 +156,15 @@ void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
   drop_all(resident);
-  resident->blank = true;
+  set_blank(resident, true);
   if (is_scripting()) script_->add(PassScript::What::kForget, *resident);
+}
+
+void Residency::set_blank(Resident* resident, bool blank) {
+  if (resident->blank == blank) return;
+  resident->blank = blank;
+  blank_bytes_ += blank ? resident->bytes : -resident->bytes;
+  note_content();
 }
 
 chunk::Block Residency::surrender(Resident* resident, Tier tier) {
@@ -244,7 +251,7 @@ void Residency::touch(Resident* resident) {
 // Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
 void Residency::start_bring(Resident* resident, Tier tier, Access access) {
   if (auto& move = resident->move) {
-    if (move->to != tier) move->leaves = false;  // wanted again: the copy below stays as its clean twin
+    if (move->to != tier) stay(resident);
     if (move->from != tier && move->to != tier) finish_move(resident);
   }
   const CopyState state = resident->on(tier).state;
@@ -268,6 +275,11 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
     throw;
   }
   unpin(resident, middle);
+}
+
+// What leaves is wanted again: the copy below becomes its clean twin. REQUIRES: a move in flight.
+void Residency::stay(Resident* resident) {
+  if (std::exchange(resident->move->leaves, false) && resident->move->from == hierarchy_.compute_tier()) show(resident);
 }
 
 // An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
@@ -326,7 +338,7 @@ void Residency::claim(Resident* resident, Tier tier, Access access) {
   if (access == Access::kRead) return;
   if (resident->on(tier).state == CopyState::kArriving) become_current(resident, tier);
   invalidate_others(resident, tier);
-  resident->blank = false;
+  set_blank(resident, false);
 }
 
 void Residency::invalidate_others(Resident* resident, Tier tier) {
@@ -352,6 +364,7 @@ void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, 
   resident->move = Move{from, to, leaves, std::move(ticket), std::nullopt};
   if (recorder_) resident->move->record = recorder_->start_move(*resident, edge_between(from, to));
   in_flight_.push_back(resident);
+  if (leaves && from == hierarchy_.compute_tier()) point_tenants(resident, nullptr);
   stats_.moved_bytes[static_cast<std::size_t>(edge_between(from, to))] += resident->bytes;
 }
 
@@ -393,6 +406,8 @@ void Residency::finish_move(Resident* resident) {
   resident->move.reset();
   std::erase(in_flight_, resident);
   transition(resident->on(move.from).state, CopyState::kCurrent);
+  const bool goes = move.leaves && !error && resident->on(move.from).pins == 0;
+  if (move.leaves && !goes && move.from == hierarchy_.compute_tier()) show(resident);
   if (error) {
     Copy& target = resident->on(move.to);
     transition(target.state, CopyState::kAbsent);
@@ -403,12 +418,12 @@ void Residency::finish_move(Resident* resident) {
     std::rethrow_exception(error);
   }
   become_current(resident, move.to);
-  if (move.leaves && resident->on(move.from).pins == 0) drop(resident, move.from);
+  if (goes) drop(resident, move.from);
 }
 
 void Residency::become_current(Resident* resident, Tier tier) {
   transition(resident->on(tier).state, CopyState::kCurrent);
-  if (tier == hierarchy_.compute_tier()) point_tenants(resident, resident->on(tier).block.data());
+  if (tier == hierarchy_.compute_tier()) show(resident);
 }
 
 void Residency::drop(Resident* resident, Tier tier) {
@@ -418,6 +433,11 @@ void Residency::drop(Resident* resident, Tier tier) {
   copy.block = chunk::Block();
   copy.extents = chunk::Extents();
   leave(*resident, tier);
+}
+
+// Points the tenants at the copy on the compute tier.
+void Residency::show(Resident* resident) {
+  point_tenants(resident, resident->on(hierarchy_.compute_tier()).block.data());
 }
 
 void Residency::point_tenants(Resident* resident, std::byte* payload) {
@@ -603,8 +623,7 @@ void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
 }
 
 void Residency::note_content() {
-  if (!counts_content_) return;
-  std::uint64_t content = content_bytes_;
+  std::uint64_t content = content_bytes_ - (counts_blank_ ? 0 : blank_bytes_);
   for (const Tier tier : hierarchy_.levels())
     if (tier != Tier::kNvme) content += books_.unmovable_bytes(tier);
   needs_.content = std::max(needs_.content, content);
@@ -617,9 +636,9 @@ void Residency::note_future_need(Tier tier, std::uint64_t bytes, const char* wha
   operator_name_ = before;
 }
 
-void Residency::count_content(bool count) {
+void Residency::count_blank(bool count) {
   const Lock lock(mutex_);
-  counts_content_ = count;
+  counts_blank_ = count;
   note_content();
 }
 

@@ -6,7 +6,7 @@
 //
 // Invariants
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
-//     they are there.
+//     they are there to stay: what is leaving cannot be written by pointer any more.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
 //     allocation.
 //   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing
@@ -71,7 +71,7 @@ struct ResidencyStats {
 struct Needs {
   std::array<std::uint64_t, 2> working_set{};  // per memory tier: pinned, unmovable and asked for, in bytes
   std::array<std::string, 2> working_set_at;   // what ran then
-  std::uint64_t content = 0;                   // of all residents, blank ones included, plus what cannot move
+  std::uint64_t content = 0;                   // of all residents (see count_blank), plus what cannot move
   std::uint64_t updated_content = 0;  // of the chunks that the update leaves below the compute tier: all but gradients
   std::uint64_t largest_resident = 0;
 };
@@ -144,9 +144,9 @@ class Residency {
   // Foretells a later step from what was written down. The same answer until more has been.
   Forecast forecast();
   Needs needs() const;
-  // Stops and starts counting Needs::content: while a model is built its parameters lie in the constructor's tensors
-  // and in chunks.
-  void count_content(bool count);
+  // Leaves blank residents out of Needs::content, or counts them again: while a model is built, what its constructor
+  // made counts, and a chunk from when it is filled.
+  void count_blank(bool count);
   // Throws OutOfMemory if `bytes` more, pinned at once, would not fit `tier` beside what is pinned and cannot move now.
   void require_room(Tier tier, std::uint64_t bytes, const char* what);
   // Notes that `bytes` on `tier` will be pinned at once some time, on top of what cannot move now.
@@ -197,6 +197,8 @@ class Residency {
   void fill_blank(Resident* resident, Tier tier, Access access);
   Tier source_of(const Resident* resident, Tier tier) const;
   void give_up_overwrite(Resident* resident, Tier tier);
+  void stay(Resident* resident);
+  void set_blank(Resident* resident, bool blank);
   void await(Resident* resident, Tier tier, Access access);
   void claim(Resident* resident, Tier tier, Access access);
   void invalidate_others(Resident* resident, Tier tier);
@@ -221,6 +223,7 @@ class Residency {
   void count_stall(Edge edge, Clock::time_point start, Clock::time_point end);
   void become_current(Resident* resident, Tier tier);
   void drop(Resident* resident, Tier tier);
+  void show(Resident* resident);
   void point_tenants(Resident* resident, std::byte* payload);
 
   void note_need(Tier tier, std::uint64_t extra_bytes);
@@ -251,12 +254,13 @@ class Residency {
   std::uint64_t num_chunks_ = 0;
   std::array<std::uint64_t, kNumTiers> need_now_{};  // of the request being served
   std::uint64_t content_bytes_ = 0;
+  std::uint64_t blank_bytes_ = 0;  // of these, without content
   std::uint64_t next_id_ = 1;
   std::uint64_t clock_ = 0;
   const char* operator_name_ = "start";
   bool measuring_ = false;
   bool refused_ = false;
-  bool counts_content_ = true;
+  bool counts_blank_ = true;
   std::function<bool(std::uint64_t)> may_exceed_;
   Needs needs_;
   std::unique_ptr<PassScript> script_;

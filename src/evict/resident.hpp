@@ -77,6 +77,11 @@ struct Resident {
   ContentKind kind() const { return is_chunk ? content_kind_of(list) : ContentKind::kActivation; }
   Copy& on(Tier tier) { return copies[static_cast<int>(tier)]; }
   const Copy& on(Tier tier) const { return copies[static_cast<int>(tier)]; }
+  // Says whether the bytes are on `tier` and not on their way out.
+  bool is_there_to_stay(Tier tier) const {
+    const bool leaves = move && move->from == tier && move->leaves;
+    return on(tier).is_readable() && !leaves;
+  }
   bool is_pinned() const {
     for (const auto& copy : copies)
       if (copy.pins > 0) return true;

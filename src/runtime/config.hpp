@@ -102,8 +102,8 @@ struct EngineConfig {
   std::int64_t train_micro_batch_size_per_gpu = 0;
   std::int64_t gradient_accumulation_steps = 0;
   std::uint64_t default_chunk_elements =
-      64 * 1024 * 1024;  // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
-  bool release_after_init = true;
+      64 * 1024 * 1024;            // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
+  bool release_after_init = true;  // PatrickStar's keys; docs/config.md says why they have nothing to decide
   bool use_cpu_embedding = false;
   PlacementConfig placement;
   int prefetch = 2;  // chunks fetched ahead of the update; 0: on demand

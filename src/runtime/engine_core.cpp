@@ -45,27 +45,37 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
       config_(config),
       runtime_((config.validate(), runtime::Runtime::attach(config))) {
   next_.loss = std::nan("");
-  runtime_->residency().count_content(false);
+  runtime_->residency().count_blank(false);
   try {
-    module_ = make_module();
+    module_ = build(make_module);
     if (!module_) throw StateError(StateError::Cause::kMisuse, "model_func returned no module");
     runtime::release_last_outputs();
     data_ = std::make_unique<runtime::ModelData>(runtime_, module_, config_.default_chunk_elements * sizeof(float),
                                                  state_lists(config_), config_.gradient_clipping.value_or(0) > 0);
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
-    runtime_->residency().count_content(true);
+    runtime_->residency().count_blank(true);
     if (runtime_->is_measuring()) runtime_->residency().start_script();
     note_update_need();
   } catch (const OutOfMemory&) {
-    leave();
-    // The measuring pass may exceed the limits where the machine has the memory; here it has not.
-    if (runtime_->is_measuring()) runtime_->refuse("measured while the model was built", false);
+    abandon();
+    runtime_->refuse_build();
     throw;
   } catch (...) {
-    leave();
+    abandon();
     throw;
   }
+}
+
+// A constructor may write through raw pointers: it has no engine yet whose pin() it could hold.
+std::shared_ptr<torch::nn::Module> EngineCore::build(const MakeModule& make_module) {
+  const runtime::RawWrites raw_writes;
+  return make_module();
+}
+
+void EngineCore::abandon() {
+  leave();
+  runtime_->residency().count_blank(true);
 }
 
 EngineCore::~EngineCore() { leave(); }
@@ -101,6 +111,7 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
       exceptions_(std::uncaught_exceptions()),
       start_(Clock::now()) {
   core.runtime_->check_failure();
+  core.data_->refuse_new_parameters();
   core.data_->reclaim();
   if (!records_) core.runtime_->check_excess();
   const std::uint64_t call = mix(mix(signature, core.id_), core.module_->is_training());

@@ -66,6 +66,8 @@ class EngineCore {
  private:
   friend class Optimizer;
 
+  static std::shared_ptr<torch::nn::Module> build(const MakeModule& make_module);
+  void abandon();
   void leave();
   void hold_buffers();
   void note_update_need();

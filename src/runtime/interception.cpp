@@ -74,6 +74,7 @@ std::uint64_t hash_call(const OperatorInfo& info, c10::ArrayRef<c10::IValue> arg
 class Frame;
 thread_local Frame* outermost_frame = nullptr;
 thread_local int scope_count = 0;
+thread_local int raw_writes_count = 0;
 
 // The outputs of this thread's last operator.
 struct LastOutputs {
@@ -151,14 +152,15 @@ class Frame {
 
   void collect(const c10::IValue& value, Use use, Wants& wants) const {
     if (use == Use::kNone || use == Use::kView) return;
-    const auto access = use == Use::kWrite ? evict::Access::kWrite : evict::Access::kRead;
+    const bool writes = use == Use::kWrite || raw_writes_count > 0;
+    const auto access = writes ? evict::Access::kWrite : evict::Access::kRead;
     visit_storages(value, [&](c10::StorageImpl* storage) {
       // A nested operator's inputs may still be unknown to torch's bookkeeping of the outer one: only residents are
       // pinned.
       auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage)
                                  : StorageSlot::find(runtime_->shared_residency(), storage);
       if (!slot) return;
-      if (access == evict::Access::kWrite) slot->note_write();
+      if (use == Use::kWrite) slot->note_write();
       wants.push_back({slot->resident(), access});
     });
   }
@@ -259,6 +261,10 @@ Scope::~Scope() {
   bury();
 }
 
+RawWrites::RawWrites() { ++raw_writes_count; }
+
+RawWrites::~RawWrites() { --raw_writes_count; }
+
 void release_last_outputs() {
   last_outputs.release();
   bury();
@@ -266,9 +272,10 @@ void release_last_outputs() {
 
 Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors, evict::Access access)
     : residency_(std::move(residency)), tensors_(tensors) {
+  if (!residency_) return;
   for (const auto& tensor : tensors_)
     visit_storages(tensor, [&](c10::StorageImpl* storage) {
-      auto* slot = StorageSlot::of(storage);
+      auto* slot = StorageSlot::find(residency_, storage);
       if (!slot) return;
       if (access != evict::Access::kRead) slot->note_write();
       wants_.push_back({slot->resident(), access});

@@ -38,6 +38,16 @@ class Scope {
   ~Scope();
 };
 
+// While it lives, this thread's operators count as writing whatever they read: so a constructor that writes through a
+// raw pointer, between operators, writes the only copy.
+class RawWrites {
+ public:
+  RawWrites();
+  RawWrites(const RawWrites&) = delete;
+  RawWrites& operator=(const RawWrites&) = delete;
+  ~RawWrites();
+};
+
 // Lets go of the outputs that this thread's last operator left pinned.
 void release_last_outputs();
 
@@ -45,6 +55,7 @@ void release_last_outputs();
 // writable) by pointer, while this lives. Sparse tensors pin their parts. Threads without a scope may hold one.
 class Pin {
  public:
+  // Pins nothing when `residency` is null.
   Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors,
       evict::Access access = evict::Access::kWrite);
   Pin(Pin&&) noexcept = default;

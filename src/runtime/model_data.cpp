@@ -24,6 +24,20 @@ std::uint64_t tensor_bytes(const at::Tensor& tensor) {
 // The update is elementwise over the tensor's own range of its storage, whatever the order of its dimensions.
 bool is_dense(const at::Tensor& tensor) { return tensor.is_non_overlapping_and_dense() || tensor.numel() == 0; }
 
+// Reaches what a module registered itself without named_parameters(), which copies every tensor and joins every name.
+struct Registered : torch::nn::Module {
+  static const torch::OrderedDict<std::string, at::Tensor>& by(const torch::nn::Module& module) {
+    return module.*(&Registered::parameters_);
+  }
+};
+
+template <class Visit>
+void visit_registered(const torch::nn::Module& module, const Visit& visit) {
+  for (const auto& item : Registered::by(module)) visit(item.value().unsafeGetTensorImpl());
+  for (const auto& child : module.children())
+    if (child) visit_registered(*child, visit);
+}
+
 // A module that outlived its engine may join another one.
 bool belongs_to_an_engine(const at::Tensor& parameter) {
   const auto* slot = StorageSlot::of(parameter);
@@ -54,6 +68,7 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
   layout_ = chunk::make_layout(specs, chunk_bytes_);
   make_chunks();
   move_in();
+  note_registered();
   route_gradients();
 }
 
@@ -119,6 +134,32 @@ void ModelData::collect_parameter(const std::string& name, const at::Tensor& par
   storage_of_.push_back(place->second);
 }
 
+void ModelData::note_registered() {
+  registered_.clear();
+  visit_registered(*module_, [&](const c10::TensorImpl* parameter) { registered_.push_back(parameter); });
+}
+
+bool ModelData::is_as_registered() const {
+  std::size_t count = 0;
+  bool same = true;
+  visit_registered(*module_, [&](const c10::TensorImpl* parameter) {
+    same &= count < registered_.size() && registered_[count] == parameter;
+    ++count;
+  });
+  return same && count == registered_.size();
+}
+
+void ModelData::refuse_new_parameters() {
+  if (is_as_registered()) return;
+  for (const auto& item : module_->named_parameters())
+    if (item.value().defined() && item.value().requires_grad() && !find(item.value()))
+      throw StateError(StateError::Cause::kMisuse, "parameter '" + item.key() +
+                                                       "' was registered after initialize_engine and would not be "
+                                                       "trained; register it in model_func, or set its requires_grad "
+                                                       "to false");
+  note_registered();
+}
+
 void ModelData::make_chunks() {
   auto& residency = runtime_->residency();
   std::int64_t updated = 0;
@@ -144,8 +185,13 @@ void ModelData::make_chunks() {
   }
 }
 
+// What the constructor made last is most likely still there, and the first chunks, filled last, are used first. The
+// constructor's blocks go back to the system at once: kept for reuse, they would be the model's size once more.
 void ModelData::move_in() {
-  for (std::size_t i = 0; i < storages_.size(); ++i) move_storage_in(i);
+  for (std::size_t i = storages_.size(); i > 0; --i) {
+    move_storage_in(i - 1);
+    runtime_->residency().hierarchy().pool(runtime_->compute_tier()).trim();
+  }
 }
 
 void ModelData::move_storage_in(std::size_t index) {

@@ -84,6 +84,10 @@ class ModelData {
   // The most that the update of one chunk pins.
   std::uint64_t update_working_set_bytes() const;
 
+  // Throws StateError if a trainable parameter has been registered since: it would stay as it is. Costs a comparison
+  // per parameter.
+  void refuse_new_parameters();
+
   // Takes parameters back that were given other data since (set_data, torch::load): copied into their chunks. Costs a
   // comparison per parameter otherwise. StateError when the data does not fit what was laid out.
   void reclaim();
@@ -105,6 +109,8 @@ class ModelData {
 
   void collect_parameters();
   void collect_parameter(const std::string& name, const at::Tensor& parameter);
+  bool is_as_registered() const;
+  void note_registered();
   void make_chunks();
   void move_in();
   void move_storage_in(std::size_t storage);
@@ -122,6 +128,7 @@ class ModelData {
   chunk::Layout layout_;
   std::vector<ChunkLists> chunks_;
   std::vector<ParameterRecord> parameters_;
+  std::vector<const c10::TensorImpl*> registered_;  // all the module's, in order, tied and undefined ones as they come
   std::unordered_map<std::string, std::size_t> by_name_;
   std::unordered_map<const c10::TensorImpl*, std::size_t> by_tensor_;
 

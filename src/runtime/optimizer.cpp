@@ -199,6 +199,7 @@ torch::Tensor Optimizer::step(LossClosure closure) {
 
 // Everything that can be refused is refused before the first chunk changes.
 void Optimizer::update() {
+  data_.refuse_new_parameters();
   data_.reclaim();
   plan_update(clip_factor());
   core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");

@@ -31,6 +31,8 @@ constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
 constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
 
+constexpr const char* kAtLeast = "; at least: the system has too little memory to measure the whole pass";
+
 // `earlier_bytes` are blocks that outlived an earlier runtime: they are in nobody's pool now.
 std::uint64_t library_bytes(std::uint64_t earlier_bytes) {
   const std::uint64_t resident = resident_set_bytes();
@@ -193,18 +195,26 @@ void Runtime::check_failure() const {
 void Runtime::check_refusal() const {
   if (!is_measuring_) return;
   residency_->hierarchy().pool(Tier::kCpu).refresh_foreign();
-  if (residency_->is_refused() || !smallest_budgets(true).empty()) refuse("measured over one pass", true);
+  if (residency_->is_refused() || !smallest_budgets(true).empty()) refuse("measured over one pass");
 }
 
 void Runtime::check_excess() const {
-  if (is_measuring_ && residency_->is_refused()) refuse("measured before the first pass", false);
+  if (is_measuring_ && residency_->is_refused()) refuse("measured before the first pass", kAtLeast);
+}
+
+// The measuring pass may exceed the limits where the machine has the memory; a build that fails then shows that it has
+// not. After the first update nothing may exceed them, and what the rest of the model needs is not known.
+void Runtime::refuse_build() const {
+  if (is_measuring_) refuse("measured while the model was built", kAtLeast);
+  if (smallest_budgets(true).empty()) return;
+  refuse("while another model was built", "; at least: limits are final after the first update, so no more is known");
 }
 
 void Runtime::end_measuring() {
   if (std::exchange(is_measuring_, false)) residency_->set_measuring(false);
 }
 
-void Runtime::refuse(const char* why, bool is_exact) const {
+void Runtime::refuse(const char* why, const char* remark) const {
   const auto lacking = smallest_budgets(true);
   const auto all = smallest_budgets(false);
   const TierBudget worst = lacking.empty() ? all.front() : lacking.front();
@@ -213,8 +223,7 @@ void Runtime::refuse(const char* why, bool is_exact) const {
   const auto needs = residency_->needs();
   std::string because = why;
   if (worst.tier != Tier::kNvme) because += ", most at " + needs.working_set_at[static_cast<int>(worst.tier)];
-  if (!is_exact) because += "; at least: the system has too little memory to measure the whole pass";
-  throw BudgetError(worst.tier, worst.bytes, have, lacking, because);
+  throw BudgetError(worst.tier, worst.bytes, have, lacking, because + remark);
 }
 
 std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {

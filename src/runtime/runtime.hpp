@@ -44,7 +44,8 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   bool is_measuring() const { return is_measuring_; }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();
-  [[noreturn]] void refuse(const char* why, bool is_exact) const;
+  // Throws BudgetError for a model that could not even be built, unless no tier lacks anything that is known of.
+  void refuse_build() const;
 
   // The smallest budgets that would do, each with the others as given; only those that exceed what is given if
   // `only_lacking`.
@@ -53,6 +54,7 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
  private:
   explicit Runtime(const EngineConfig& config);
   bool may_exceed(std::uint64_t bytes) const;
+  [[noreturn]] void refuse(const char* why, const char* remark = "") const;
 
   std::shared_ptr<evict::Residency> residency_;
   Tier compute_tier_;

@@ -157,7 +157,8 @@ void StorageSlot::point(c10::StorageImpl* storage, std::byte* data) {
   if (!data)
     storage->release_data_and_set_meta_custom_data_ptr_error_msg_(
         name_ +
-        " is not resident: use it through an operator on a thread inside engine.scope(), or hold engine.pin(tensor)");
+        " is not resident: use it through an operator on a thread inside engine.scope(), or hold "
+        "asterias::pin(tensor)");
 }
 
 void StorageSlot::follow(std::byte* payload) noexcept {

@@ -163,6 +163,7 @@ CATCH_TEST_CASE("residency fault: a departure is cancelled by an acquire", "[evi
       }
       // The request waits in order: when b fails, a has left.
       CATCH_CHECK((rig.state(a, Tier::kCpu) == CopyState::kAbsent) == !first_fails);
+      CATCH_CHECK((pointer.at() == nullptr) == first_fails);  // b is on its way out, or was kept by its failure
       const auto before = rig.residency->stats();
       for (auto* chunk : {a, b}) {
         const auto held = rig.acquire({{chunk, access}});

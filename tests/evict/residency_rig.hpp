@@ -189,9 +189,8 @@ class Rig {
     }
     CATCH_REQUIRE((is_anywhere || resident.blank));
     CATCH_REQUIRE((!resident.dying || resident.is_pinned()));
-    const Copy& copy = resident.on(compute());
-    for (const auto* tenant : resident.tenants)
-      CATCH_REQUIRE(static_cast<const Pointer*>(tenant)->at() == (copy.is_readable() ? copy.block.data() : nullptr));
+    const auto* at = resident.is_there_to_stay(compute()) ? resident.on(compute()).block.data() : nullptr;
+    for (const auto* tenant : resident.tenants) CATCH_REQUIRE(static_cast<const Pointer*>(tenant)->at() == at);
   }
 };
 

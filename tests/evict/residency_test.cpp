@@ -405,6 +405,26 @@ CATCH_TEST_CASE("residency: the content is of all residents and what cannot move
   CATCH_CHECK(rig.residency->needs().working_set_at[1] == "the update");
 }
 
+CATCH_TEST_CASE("residency: while a model is built, what is blank is no content", "[evict]") {
+  Rig rig({0, 8, 8});
+  rig.residency->count_blank(false);
+  auto *chunk = rig.make_chunk(3), *dies = rig.make_chunk(2);
+  rig.residency->retire(dies);
+  CATCH_CHECK(rig.residency->needs().content == 0);
+  {
+    const auto block = rig.residency->allocate(2 * kPage, Tier::kCpu);
+    CATCH_CHECK(rig.reads(chunk, 0));
+    CATCH_CHECK(rig.residency->needs().content == 2 * kPage);
+    rig.write(chunk, 1);
+    CATCH_CHECK(rig.residency->needs().content == 5 * kPage);
+  }
+  rig.residency->forget(chunk);
+  rig.make_chunk(6);
+  CATCH_CHECK(rig.residency->needs().content == 5 * kPage);
+  rig.residency->count_blank(true);
+  CATCH_CHECK(rig.residency->needs().content == 9 * kPage);
+}
+
 // What passes from the gpu to the drive needs the cpu for a moment.
 CATCH_TEST_CASE("residency: departures count in the need of the tier below", "[evict]") {
   Rig rig({2, 8, 8});

@@ -14,7 +14,7 @@
 #include "runtime/config.hpp"
 #include "tests/base/temporary_folder.hpp"
 #include "tests/fuzz/fuzz_loop.hpp"
-#include "tools/byte_text.hpp"
+#include "tools/text_windows.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 // NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer's name for it
@@ -154,11 +154,14 @@ void read_text(const std::string& folder, std::string input) {
   const auto cut = static_cast<std::uint64_t>(take_number(input));
   const std::string path = folder + "/text";
   std::ofstream(path, std::ios::binary | std::ios::trunc) << input;
-  tools::ByteText text(path, sequence, static_cast<std::uint64_t>(seed));
+  const tools::ByteText text(path);
   require(text.num_bytes() == input.size(), "the file has another size");
+  const auto split = tools::split_text(text, static_cast<double>(seed & 7) / 8, sequence);
+  require(split.training.end == split.validation.begin, "the parts overlap or leave a gap");
   if (cut < input.size()) std::filesystem::resize_file(path, cut);
   std::vector<std::int64_t> inputs(static_cast<std::size_t>(sequence) * 3), targets(inputs.size());
-  text.next_batch(inputs, targets);
+  tools::RandomWindows windows(text, split.training, sequence, static_cast<std::uint64_t>(seed));
+  windows.next_batch({inputs, targets});
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     require(inputs[i] >= 0 && inputs[i] < 256, "a token is no byte");
     if ((i + 1) % static_cast<std::size_t>(sequence) != 0)

@@ -344,7 +344,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent
   const Tensor view = weight.t();
   const std::string missing =
       "parameter 'layer3.weight' is not resident: use it through an operator on a thread inside engine.scope(), or "
-      "hold engine.pin(tensor)";
+      "hold asterias::pin(tensor)";
   (void)batch(1).sum();
   CATCH_CHECK_THROWS_WITH(weight.data_ptr<float>(), Contains(missing));
   CATCH_CHECK_THROWS_WITH(weight.const_data_ptr<float>(), Contains(missing));

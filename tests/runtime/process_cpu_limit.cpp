@@ -1,42 +1,20 @@
 // tiers.cpu.limit is a promise about the whole process: its peak resident set stays below, libraries included; what
 // cannot fit is refused with a budget that then works. Each run is a child process, because a peak is a property of a
 // process.
-#include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <random>
 
 #include <asterias/asterias.h>
 #include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 
 #include "base/byte_size.hpp"
 #include "base/process_memory.hpp"
 #include "budgets.hpp"
+#include "child_job.hpp"
 #include "models/gpt.hpp"
 
 namespace asterias::test {
 namespace {
-
-using Json = nlohmann::json;
-
-// Runs this program's hidden case on `job` and returns what it reports.
-Json run_child(const Json& job) {
-  static int number = 0;
-  const auto result = std::filesystem::current_path() /
-                      ("process_cpu_limit." + std::to_string(::getpid()) + "." + std::to_string(number++));
-  const std::string command = "ASTERIAS_JOB='" + job.dump() + "' ASTERIAS_RESULT='" + result.string() + "' /proc/" +
-                              std::to_string(::getpid()) + "/exe '[.child]' > /dev/null";
-  const int status = std::system(command.c_str());
-  Json report = Json::object();
-  if (std::FILE* file = std::fopen(result.c_str(), "r")) {
-    report = Json::parse(file, nullptr, false);
-    std::fclose(file);
-    std::filesystem::remove(result);
-  }
-  report["exit"] = status;
-  return report;
-}
 
 models::GptOptions options_of(const Json& job) {
   models::GptOptions options;
@@ -90,17 +68,7 @@ Json train(const Json& job) {
 
 }  // namespace
 
-CATCH_TEST_CASE("child", "[.child]") {
-  const char* job = std::getenv("ASTERIAS_JOB");
-  const char* result = std::getenv("ASTERIAS_RESULT");
-  if (!job || !result) return;
-  at::set_num_threads(2);
-  const auto report = train(Json::parse(job)).dump();
-  std::FILE* file = std::fopen(result, "w");
-  CATCH_REQUIRE(file != nullptr);
-  std::fputs(report.c_str(), file);
-  std::fclose(file);
-}
+CATCH_TEST_CASE("child", "[.child]") { serve_child(train); }
 
 CATCH_TEST_CASE("a CPU-only run stays below its limit and keeps its bits", "[parity]") {
   Json job = {{"layers", 8}, {"hidden", 512}, {"batch", 4}, {"sequence", 128}};  // 25M parameters, 404 MB of model data
