@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "tools/exit_code.hpp"
+#include "tools/report_command.hpp"
 #include "tools/standard_output.hpp"
 #include "tools/train_command.hpp"
 #include "tools/train_flags.hpp"
@@ -72,6 +73,15 @@ Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
           }};
 }
 
+Command declare_report(CLI::App& app, ReportFlags& flags) {
+  CLI::App* report = app.add_subcommand("report", "make one HTML page of a run's logs");
+  flags.declare(*report);
+  return {report, [&flags] {
+            run_report(flags);
+            return ExitCode::kDone;
+          }};
+}
+
 ExitCode run_named(const std::vector<Command>& commands) {
   for (const auto& command : commands)
     if (command.app->parsed()) return command.run();
@@ -82,11 +92,12 @@ ExitCode run_named(const std::vector<Command>& commands) {
 
 int main(int argc, char** argv) {
   TrainFlags train_flags;
+  ReportFlags report_flags;
   CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");
   app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-  const std::vector<Command> commands{declare_train(app, train_flags, argv)};
+  const std::vector<Command> commands{declare_train(app, train_flags, argv), declare_report(app, report_flags)};
 
   try {
     try {
