@@ -1,0 +1,68 @@
+#include "tools/nvme_probe.hpp"
+
+#include <atomic>
+#include <cerrno>
+
+#include <catch2/catch.hpp>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "tests/base/temporary_folder.hpp"
+
+namespace asterias::tools {
+namespace {
+
+// Counts what goes to the drive, and lets it fail.
+class CountingCalls final : public device::FileCalls {
+ public:
+  std::int64_t pread(int fd, void* into, std::size_t bytes, std::uint64_t offset) override {
+    read_bytes += bytes;
+    return fails ? -EIO : FileCalls::pread(fd, into, bytes, offset);
+  }
+  std::int64_t pwrite(int fd, const void* from, std::size_t bytes, std::uint64_t offset) override {
+    std::uint64_t end = offset + bytes, before = furthest;
+    while (end > before && !furthest.compare_exchange_weak(before, end)) {}
+    written_bytes += bytes;
+    return FileCalls::pwrite(fd, from, bytes, offset);
+  }
+  std::atomic<std::uint64_t> read_bytes{0}, written_bytes{0}, furthest{0};
+  std::atomic<bool> fails{false};
+};
+
+constexpr std::uint64_t kHeaderBytes = 4096;
+
+CATCH_TEST_CASE("the probe reads and writes within its bounds, and leaves nothing", "[plan]") {
+  const tests::TemporaryFolder folder;
+  const auto calls = std::make_shared<CountingCalls>();
+  CATCH_CHECK(probe_nvme({folder.path()}, {}, {16 * kMiB, 0}, calls) > 0);
+  CATCH_CHECK(calls->furthest <= 16 * kMiB + kHeaderBytes);
+  CATCH_CHECK(calls->read_bytes >= 8 * kMiB);                    // one round reads half of the file
+  CATCH_CHECK(calls->written_bytes >= 16 * kMiB + 8 * kMiB);     // the file, and half of it again
+  CATCH_CHECK(calls->written_bytes <= 24 * kMiB + kHeaderBytes);
+  CATCH_CHECK(folder.names().empty());
+}
+
+CATCH_TEST_CASE("folders share the probe's bytes", "[plan]") {
+  const tests::TemporaryFolder one, other;
+  const auto calls = std::make_shared<CountingCalls>();
+  CATCH_CHECK(probe_nvme({one.path(), other.path()}, {}, {32 * kMiB, 0}, calls) > 0);
+  CATCH_CHECK(calls->furthest <= 16 * kMiB + kHeaderBytes);
+}
+
+CATCH_TEST_CASE("a budget too small for a probe gives no rate", "[plan]") {
+  const tests::TemporaryFolder folder;
+  CATCH_CHECK(probe_nvme({folder.path()}, {}, {kMiB, 0}) == 0);
+  CATCH_CHECK(probe_nvme({}, {}, {}) == 0);
+  CATCH_CHECK(folder.names().empty());
+}
+
+CATCH_TEST_CASE("a drive that fails is an IoError, and leaves nothing", "[plan][fault]") {
+  const tests::TemporaryFolder folder;
+  const auto calls = std::make_shared<CountingCalls>();
+  calls->fails = true;
+  CATCH_CHECK_THROWS_AS(probe_nvme({folder.path()}, {}, {16 * kMiB, 0}, calls), IoError);
+  CATCH_CHECK(folder.names().empty());
+}
+
+}  // namespace
+}  // namespace asterias::tools
