@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "tools/exit_code.hpp"
+#include "tools/plan_command.hpp"
 #include "tools/report_command.hpp"
 #include "tools/standard_output.hpp"
 #include "tools/train_command.hpp"
@@ -73,6 +74,17 @@ Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
           }};
 }
 
+Command declare_plan(CLI::App& app, TrainFlags& flags, char** argv) {
+  CLI::App* plan = app.add_subcommand("plan", "measure one pass and tell what a training will need and take");
+  flags.declare(*plan);
+  plan->footer("\nTakes the flags of train, changes no weight and writes no logs. " + std::string(kFooter).substr(1));
+  return {plan, [&flags, argv] {
+            const TrainOptions options = flags.resolve();
+            let_idle_threads_sleep(argv);
+            return run_plan(options);
+          }};
+}
+
 Command declare_report(CLI::App& app, ReportFlags& flags) {
   CLI::App* report = app.add_subcommand("report", "make one HTML page of a run's logs");
   flags.declare(*report);
@@ -91,13 +103,14 @@ ExitCode run_named(const std::vector<Command>& commands) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  TrainFlags train_flags;
+  TrainFlags train_flags, plan_flags;
   ReportFlags report_flags;
   CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");
   app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-  const std::vector<Command> commands{declare_train(app, train_flags, argv), declare_report(app, report_flags)};
+  const std::vector<Command> commands{declare_train(app, train_flags, argv), declare_plan(app, plan_flags, argv),
+                                      declare_report(app, report_flags)};
 
   try {
     try {

@@ -16,7 +16,8 @@ struct MemoryRates {
   double copy_bytes_per_second;
 };
 
-// Uses `scratch_bytes` (a MiB or more) for some tenths of a second and gives them back. `num_threads` as in cpu.threads.
+// Uses `scratch_bytes` (a MiB or more) for some tenths of a second and gives them back. `num_threads` as in
+// cpu.threads.
 MemoryRates probe_memory(hybrid_adam::Algorithm algorithm, int num_threads, std::uint64_t scratch_bytes);
 
 }  // namespace asterias::tools

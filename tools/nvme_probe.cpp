@@ -21,8 +21,8 @@ struct Probed {
   device::PageBlock from, into;
 };
 
-// One round: every other block is read while its neighbour is written; the next round swaps them. Each file keeps a read
-// and a write in flight, which its block size cuts further.
+// One round: every other block is read while its neighbour is written; the next round swaps them. Each file keeps a
+// read and a write in flight, which its block size cuts further.
 std::uint64_t run_round(std::vector<Probed>& all, std::uint64_t block_bytes, std::uint64_t blocks, bool swapped) {
   for (std::uint64_t at = 0; at + 1 < blocks; at += 2) {
     std::vector<device::Ticket> tickets;

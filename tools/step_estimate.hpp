@@ -1,9 +1,9 @@
 // What a step will take, from what was measured: a sum per resource, and the slowest of them.
 //
-// Plain arithmetic: who measures is plan_command.cpp and the probes. The model behind it: what goes over one resource is
-// added (reads and writes of one drive; forward, backward and update on the same processor), resources work at the same
-// time. So the slowest resource is a lower bound, which a run reaches when everything is fetched and written ahead, and
-// the sum of all is what it takes when nothing is.
+// Plain arithmetic: who measures is plan_command.cpp and the probes. The model behind it: what goes over one resource
+// is added (reads and writes of one drive; forward, backward and update on the same processor), resources work at the
+// same time. So the slowest resource is a lower bound, which a run reaches when everything is fetched and written
+// ahead, and the sum of all is what it takes when nothing is.
 //
 // Invariants
 //   * lower_ms() <= upper_ms(); both are finite for finite inputs and rates above 0.

@@ -159,6 +159,8 @@ Plan TrainingJob::plan() const { return parts_->initialized.engine.plan(); }
 
 const StepStats& TrainingJob::stats() const { return parts_->initialized.engine.stats(); }
 
+StepStats TrainingJob::stats_so_far() const { return parts_->initialized.engine.stats_so_far(); }
+
 std::uint64_t TrainingJob::fingerprint() { return parts_->initialized.engine.fingerprint(); }
 
 void TrainingJob::start_trace() { parts_->initialized.engine.start_trace(); }

@@ -52,6 +52,7 @@ class TrainingJob {
 
   Plan plan() const;
   const StepStats& stats() const;
+  StepStats stats_so_far() const;  // since the last step, without the tiers
   std::uint64_t fingerprint();
   void start_trace();
   StepTrace stop_trace();

@@ -145,6 +145,8 @@ class Engine {
 
   // What the last step did, and where things lie.
   const StepStats& stats() const { return core_->stats(); }
+  // What has been done since the last step: times, stalls and moves, not yet the tiers.
+  StepStats stats_so_far() const { return core_->stats_so_far(); }
   Plan plan() const { return core_->plan(); }
   const EngineConfig& config() const { return core_->config(); }
 

@@ -109,7 +109,8 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
     : core_(core),
       records_(torch::GradMode::is_enabled()),
       exceptions_(std::uncaught_exceptions()),
-      start_(Clock::now()) {
+      start_(Clock::now()),
+      stalled_before_ms_(core.stalled_ms()) {
   core.runtime_->check_failure();
   core.data_->refuse_new_parameters();
   core.data_->reclaim();
@@ -123,7 +124,10 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
 }
 
 EngineCore::Forward::~Forward() {
-  if (records_) core_.next_.forward_ms += ms_since(start_);
+  if (records_) {
+    core_.next_.forward_ms += ms_since(start_);
+    core_.next_.stall_forward_ms += core_.stalled_ms() - stalled_before_ms_;
+  }
   core_.runtime_->residency().record_phase("forward", start_, Clock::now());
   const bool failed = std::uncaught_exceptions() > exceptions_;
   core_.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
@@ -136,6 +140,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
                           bool create_graph) {
   runtime_->check_failure();
   const auto start = Clock::now();
+  const double stalled_before_ms = stalled_ms();
   try {
     loss.backward(gradient, retain_graph, create_graph);
   } catch (...) {
@@ -145,6 +150,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   runtime::release_last_outputs();
   next_.backward_ms += ms_since(start);
   runtime_->residency().record_phase("backward", start, Clock::now());
+  next_.stall_backward_ms += stalled_ms() - stalled_before_ms;
   end_pass();
   if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
 }
@@ -167,32 +173,51 @@ void EngineCore::end_pass() {
 void EngineCore::finish_step(double grad_norm, Clock::time_point update_start) {
   auto& residency = runtime_->residency();
   residency.record_phase("update", update_start, Clock::now());
-  const auto moved = residency.stats();
+  count_moves(next_);
+  next_.stall_update_ms = stalled_ms() - next_.stall_forward_ms - next_.stall_backward_ms;
   next_.step = stats_.step + 1;
   next_.grad_norm = grad_norm;
   next_.update_ms = ms_since(update_start);
   next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
-  next_.stall_nvme_read_ms = stall_ms(moved, evict::Edge::kNvmeRead);
-  next_.stall_h2d_ms = stall_ms(moved, evict::Edge::kH2d);
-  next_.stall_nvme_write_ms = stall_ms(moved, evict::Edge::kNvmeWrite);
-  next_.stall_d2h_ms = stall_ms(moved, evict::Edge::kD2h);
-  next_.stall_fetch_ms = next_.stall_nvme_read_ms + next_.stall_h2d_ms;
-  next_.stall_evict_ms = next_.stall_nvme_write_ms + next_.stall_d2h_ms;
-  next_.h2d_bytes = moved.moved(evict::Edge::kH2d);
-  next_.d2h_bytes = moved.moved(evict::Edge::kD2h);
-  next_.nvme_read_bytes = moved.moved(evict::Edge::kNvmeRead);
-  next_.nvme_write_bytes = moved.moved(evict::Edge::kNvmeWrite);
-  next_.evictions_clean = moved.evictions_clean;
-  next_.evictions_dirty = moved.evictions_dirty;
-  next_.fetches = moved.fetches;
-  next_.prefetch_hits = moved.prefetch_hits;
   for (const Tier tier : residency.hierarchy().levels()) next_.tiers[static_cast<int>(tier)] = look_at(tier);
   residency.record_step_end(next_.step);
   residency.reset_stats();
   stats_ = next_;
   next_ = StepStats();
   next_.loss = std::nan("");
+}
+
+// Counts what has moved and stalled since the counters were reset.
+void EngineCore::count_moves(StepStats& stats) const {
+  const auto moved = runtime_->residency().stats();
+  stats.stall_nvme_read_ms = stall_ms(moved, evict::Edge::kNvmeRead);
+  stats.stall_h2d_ms = stall_ms(moved, evict::Edge::kH2d);
+  stats.stall_nvme_write_ms = stall_ms(moved, evict::Edge::kNvmeWrite);
+  stats.stall_d2h_ms = stall_ms(moved, evict::Edge::kD2h);
+  stats.stall_fetch_ms = stats.stall_nvme_read_ms + stats.stall_h2d_ms;
+  stats.stall_evict_ms = stats.stall_nvme_write_ms + stats.stall_d2h_ms;
+  stats.h2d_bytes = moved.moved(evict::Edge::kH2d);
+  stats.d2h_bytes = moved.moved(evict::Edge::kD2h);
+  stats.nvme_read_bytes = moved.moved(evict::Edge::kNvmeRead);
+  stats.nvme_write_bytes = moved.moved(evict::Edge::kNvmeWrite);
+  stats.evictions_clean = moved.evictions_clean;
+  stats.evictions_dirty = moved.evictions_dirty;
+  stats.fetches = moved.fetches;
+  stats.prefetch_hits = moved.prefetch_hits;
+}
+
+double EngineCore::stalled_ms() const {
+  const auto stats = runtime_->residency().stats();
+  double sum = 0;
+  for (int edge = 0; edge < evict::kNumEdges; ++edge) sum += stall_ms(stats, static_cast<evict::Edge>(edge));
+  return sum;
+}
+
+StepStats EngineCore::stats_so_far() const {
+  StepStats stats = next_;
+  count_moves(stats);
+  return stats;
 }
 
 TierStats EngineCore::look_at(Tier tier) const {

@@ -43,6 +43,8 @@ class EngineCore {
   torch::Tensor buffer(const std::string& name);
   std::uint64_t fingerprint();
   const StepStats& stats() const { return stats_; }
+  // What has been done since the last step: times, stalls and moves, not yet the tiers.
+  StepStats stats_so_far() const;
   Plan plan() const;
   void start_trace();
   StepTrace stop_trace();
@@ -61,6 +63,7 @@ class EngineCore {
     const bool records_;
     const int exceptions_;
     const std::chrono::steady_clock::time_point start_;
+    const double stalled_before_ms_;
   };
 
  private:
@@ -72,6 +75,8 @@ class EngineCore {
   void hold_buffers();
   void note_update_need();
   void end_pass();
+  void count_moves(StepStats& stats) const;
+  double stalled_ms() const;
   void finish_step(double grad_norm, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
   void foretell(Plan& plan) const;

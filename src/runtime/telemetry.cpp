@@ -59,6 +59,9 @@ std::string StepStats::to_json() const {
   json["stall_h2d_ms"] = number(stall_h2d_ms);
   json["stall_nvme_write_ms"] = number(stall_nvme_write_ms);
   json["stall_d2h_ms"] = number(stall_d2h_ms);
+  json["stall_forward_ms"] = number(stall_forward_ms);
+  json["stall_backward_ms"] = number(stall_backward_ms);
+  json["stall_update_ms"] = number(stall_update_ms);
   json["stall_fetch_ms"] = number(stall_fetch_ms);
   json["stall_evict_ms"] = number(stall_evict_ms);
   for (int tier = 0; tier < kNumTiers; ++tier) {

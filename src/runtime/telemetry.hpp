@@ -49,8 +49,12 @@ struct StepStats {
   double stall_h2d_ms = 0;
   double stall_nvme_write_ms = 0;
   double stall_d2h_ms = 0;
-  double stall_fetch_ms = 0;  // for bytes to arrive: NVMe reads and H2D
-  double stall_evict_ms = 0;  // for bytes to leave: NVMe writes and D2H
+  // The same time by the phase that waited.
+  double stall_forward_ms = 0;
+  double stall_backward_ms = 0;
+  double stall_update_ms = 0;  // what is in neither
+  double stall_fetch_ms = 0;   // for bytes to arrive: NVMe reads and H2D
+  double stall_evict_ms = 0;   // for bytes to leave: NVMe writes and D2H
   std::array<TierStats, kNumTiers> tiers;
   std::uint64_t h2d_bytes = 0;
   std::uint64_t d2h_bytes = 0;

@@ -22,15 +22,16 @@ LaneChart chart_of(std::vector<Span> spans) {
 CATCH_TEST_CASE("a span lies where its time is", "[report]") {
   const auto picture = lane_chart(chart_of({{2.5, 5, "h2d", "chunk 1"}}));
   CATCH_CHECK(tests::XmlCheck::complaint(picture).empty());
-  CATCH_CHECK(holds(picture, "<rect x=\"264\" y=\"6\" width=\"250\" height=\"24\" class=\"fill-h2d\"><title>chunk 1<"));
+  CATCH_CHECK(
+      holds(picture, "<rect x=\"267.5\" y=\"6\" width=\"247.5\" height=\"24\" class=\"fill-h2d\"><title>chunk 1<"));
 }
 
 CATCH_TEST_CASE("spans are cut to the picture, and broken ones are left out", "[report]") {
   const auto picture = lane_chart(chart_of(
       {{-5, 1, "h2d", "early"}, {9, INFINITY, "d2h", "late"}, {7, 6, "d2h", "reversed"}, {NAN, 3, "h2d", "none"}}));
   CATCH_CHECK(tests::XmlCheck::complaint(picture).empty());
-  CATCH_CHECK(holds(picture, "x=\"14\" y=\"6\" width=\"100\" height=\"24\" class=\"fill-h2d\"><title>early<"));
-  CATCH_CHECK(holds(picture, "x=\"914\" y=\"6\" width=\"100\" height=\"24\" class=\"fill-d2h\"><title>late<"));
+  CATCH_CHECK(holds(picture, "x=\"20\" y=\"6\" width=\"99\" height=\"24\" class=\"fill-h2d\"><title>early<"));
+  CATCH_CHECK(holds(picture, "x=\"911\" y=\"6\" width=\"99\" height=\"24\" class=\"fill-d2h\"><title>late<"));
   CATCH_CHECK_FALSE(holds(picture, "reversed"));
 }
 

@@ -21,7 +21,8 @@ class CountingCalls final : public device::FileCalls {
   }
   std::int64_t pwrite(int fd, const void* from, std::size_t bytes, std::uint64_t offset) override {
     std::uint64_t end = offset + bytes, before = furthest;
-    while (end > before && !furthest.compare_exchange_weak(before, end)) {}
+    while (end > before && !furthest.compare_exchange_weak(before, end)) {
+    }
     written_bytes += bytes;
     return FileCalls::pwrite(fd, from, bytes, offset);
   }
@@ -36,8 +37,8 @@ CATCH_TEST_CASE("the probe reads and writes within its bounds, and leaves nothin
   const auto calls = std::make_shared<CountingCalls>();
   CATCH_CHECK(probe_nvme({folder.path()}, {}, {16 * kMiB, 0}, calls) > 0);
   CATCH_CHECK(calls->furthest <= 16 * kMiB + kHeaderBytes);
-  CATCH_CHECK(calls->read_bytes >= 8 * kMiB);                    // one round reads half of the file
-  CATCH_CHECK(calls->written_bytes >= 16 * kMiB + 8 * kMiB);     // the file, and half of it again
+  CATCH_CHECK(calls->read_bytes >= 8 * kMiB);                 // one round reads half of the file
+  CATCH_CHECK(calls->written_bytes >= 16 * kMiB + 8 * kMiB);  // the file, and half of it again
   CATCH_CHECK(calls->written_bytes <= 24 * kMiB + kHeaderBytes);
   CATCH_CHECK(folder.names().empty());
 }

@@ -10,7 +10,7 @@
 namespace asterias::tools::report {
 namespace {
 
-constexpr double kTop = 6, kBottom = 40, kNames = 92, kSide = 14, kTextHeight = 12;
+constexpr double kTop = 6, kBottom = 40, kNames = 92, kSide = 20, kTextHeight = 12;
 
 double height_of(const LaneChart& chart) {
   return kTop + static_cast<double>(chart.lanes.size()) * (chart.lane_height + chart.lane_gap) + kBottom;

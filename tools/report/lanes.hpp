@@ -19,7 +19,7 @@
 
 namespace asterias::tools::report {
 
-inline constexpr double kLaneWidth = 1000;
+inline constexpr double kLaneWidth = 990;
 
 struct Span {
   double from, to;

@@ -44,7 +44,8 @@ svg .on-limit{fill:var(--limit);paint-order:stroke;stroke:var(--card);stroke-wid
 pre{margin:0;padding:14px 16px;background:var(--card);border-radius:8px;overflow-x:auto;font:13px/1.45 ui-monospace,Menlo,Consolas,monospace}
 details summary{cursor:pointer;font-size:18px;font-weight:600;margin:34px 0 10px}
 .defs{position:absolute;width:0;height:0}
-@media (max-width:560px){body{padding:14px 12px 40px}figure{padding:12px 10px}h1{font-size:20px}svg text{font-size:13px}th,td{padding:5px 8px}}
+@media (max-width:560px){body{padding:14px 12px 40px}figure{padding:12px 10px}h1{font-size:20px}figure>svg text{font-size:15px}
+  .facts{grid-template-columns:repeat(auto-fill,minmax(150px,1fr))}th,td{padding:5px 8px}}
 @media print{body{background:none}figure{break-inside:avoid}}
 )";
 

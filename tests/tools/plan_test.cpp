@@ -1,0 +1,117 @@
+// `asterias plan` and `asterias report`, through the program.
+#include <cmath>
+#include <sstream>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/started_program.hpp"
+
+namespace asterias::tests {
+namespace {
+
+Run plan_tiny(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments{"plan", "--data", shipped_text(), "--layers", "2", "--hidden",  "64", "--heads",
+                                     "2",    "--seq",  "32",           "--batch",  "2", "--threads", "1"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return start_asterias(arguments);
+}
+
+nlohmann::json json_of(const Run& run) {
+  CATCH_INFO(run.err);
+  const auto json = nlohmann::json::parse(run.out, nullptr, /*allow_exceptions=*/false);
+  CATCH_REQUIRE(json.is_object());
+  return json;
+}
+
+CATCH_TEST_CASE("a plan tells the placement, the smallest budgets and the time of a step") {
+  const TemporaryFolder swap;
+  const Run run = plan_tiny({"--device", "simulated", "--gpu-limit", "64MiB", "--nvme-path", swap.path()});
+  CATCH_INFO(run.err);
+  CATCH_REQUIRE(run.exit_code == 0);
+  for (const char* words : {"placement", "smallest sufficient budgets", "traffic of a step", "time of a step",
+                            "forward", "backward", "update", "slowest    the "})
+    CATCH_CHECK(run.out.find(words) != std::string::npos);
+  CATCH_CHECK(swap.names().empty());
+}
+
+CATCH_TEST_CASE("a plan changes no weight") {
+  const auto json = json_of(plan_tiny({"--json"}));
+  CATCH_CHECK(json.at("sufficient") == true);
+  CATCH_CHECK(json.at("slowest_resource") == "processor");
+  CATCH_CHECK(json.at("step_ms_overlapped").get<double>() > 0);
+  CATCH_CHECK(json.at("step_ms_in_sequence") >= json.at("step_ms_overlapped"));
+  // A step with a rate of zero leaves the weights that a training starts from.
+  const Run still = train_tiny({"--steps", "1", "--dropout", "0", "--lr", "0"});
+  CATCH_CHECK("fingerprint " + json.at("fingerprint").get<std::string>() == still.last_line());
+}
+
+CATCH_TEST_CASE("budgets that do not suffice end a plan with code 3, and with budgets that do") {
+  const std::vector<std::string> device{"--device", "simulated", "--json", "--gpu-limit"};
+  auto small = device;
+  small.push_back("256KiB");
+  const Run refused = plan_tiny(small);
+  CATCH_CHECK(refused.exit_code == 3);
+  CATCH_CHECK_FALSE(smallest_limit(refused, "gpu").empty());
+  const auto json = json_of(refused);
+  CATCH_CHECK(json.at("sufficient") == false);
+  for (const auto& tier : json.at("plan").at("tiers")) {
+    if (tier.at("tier") != "gpu") continue;
+    auto enough = device;
+    enough.push_back(std::to_string(tier.at("smallest_bytes").get<std::uint64_t>()));
+    CATCH_CHECK(plan_tiny(enough).exit_code == 0);
+  }
+}
+
+CATCH_TEST_CASE("stalls by phase and stalls by cause are the same time") {
+  const TemporaryFolder folder;
+  const Run run = train_tiny({"--steps", "2", "--device", "simulated", "--gpu-limit", "2MiB", "--log-dir", folder.path(),
+                              "--set", "default_chunk_size=64KiB", "--set", "tiers.gpu.link.h2d=64MiB", "--set",
+                              "tiers.gpu.link.d2h=64MiB"});
+  CATCH_INFO(run.err);
+  CATCH_REQUIRE(run.exit_code == 0);
+  std::istringstream steps(read_file(folder.path() + "/steps.jsonl"));
+  for (std::string line; std::getline(steps, line);) {
+    const auto step = nlohmann::json::parse(line);
+    double by_phase = 0, by_cause = 0;
+    for (const char* phase : {"forward", "backward", "update"}) {
+      const double stalled = step.at("stall_" + std::string(phase) + "_ms");
+      CATCH_CHECK(stalled >= -1e-6);
+      CATCH_CHECK(stalled <= step.at(std::string(phase) + "_ms").get<double>() + 1e-6);
+      by_phase += stalled;
+    }
+    for (const char* cause : {"nvme_read", "h2d", "nvme_write", "d2h"})
+      by_cause += step.at("stall_" + std::string(cause) + "_ms").get<double>();
+    CATCH_CHECK(by_phase > 0);
+    CATCH_CHECK(std::abs(by_phase - by_cause) < 1e-6);
+  }
+}
+
+CATCH_TEST_CASE("a run's log folder becomes a page") {
+  const TemporaryFolder folder;
+  const std::string logs = folder.path() + "/logs";
+  const Run run = train_tiny({"--steps", "4", "--log-dir", logs});
+  CATCH_REQUIRE(run.exit_code == 0);
+  const Run report = start_asterias({"report", logs});
+  CATCH_INFO(report.err);
+  CATCH_REQUIRE(report.exit_code == 0);
+  CATCH_CHECK(report.out.starts_with(logs + "/report.html, "));
+  const std::string page = read_file(logs + "/report.html");
+  CATCH_CHECK(page.find(run.last_line().substr(12)) != std::string::npos);
+  CATCH_CHECK(page.find("Loss over steps") != std::string::npos);
+  CATCH_CHECK(start_asterias({"report", logs, "--out", "-"}).out == page);
+}
+
+CATCH_TEST_CASE("a report of no run is refused with code 2, one that cannot be written with 4") {
+  const TemporaryFolder folder;
+  const Run empty = start_asterias({"report", folder.path()});
+  CATCH_CHECK(empty.exit_code == 2);
+  CATCH_CHECK(empty.says("holds no log of a run"));
+  CATCH_CHECK(start_asterias({"report", folder.path() + "/nowhere"}).exit_code == 2);
+  CATCH_CHECK(start_asterias({"report"}).exit_code == 2);
+  folder.add("steps.jsonl", "{\"step\":1,\"loss\":2}\n");
+  CATCH_CHECK(start_asterias({"report", folder.path(), "--out", folder.path() + "/no/where.html"}).exit_code == 4);
+}
+
+}  // namespace
+}  // namespace asterias::tests

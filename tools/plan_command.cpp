@@ -1,0 +1,134 @@
+#include "tools/plan_command.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "tools/header_text.hpp"
+#include "tools/memory_probe.hpp"
+#include "tools/nvme_probe.hpp"
+#include "tools/plan_text.hpp"
+#include "tools/run_view.hpp"
+#include "tools/standard_output.hpp"
+#include "tools/terminal.hpp"
+#include "tools/training_job.hpp"
+
+namespace asterias::tools {
+namespace {
+
+constexpr std::uint64_t kMostScratch = 64 * kMiB;
+
+struct Rates {
+  MemoryRates memory;
+  double nvme_bytes_per_second;  // 0: no such tier
+};
+
+hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
+    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
+    case OptimizerType::kSgd: break;
+  }
+  return hybrid_adam::Algorithm::kSgd;
+}
+
+// A sixteenth of the cpu budget: what is measured here is gone before the model comes.
+std::uint64_t scratch_bytes(const TiersConfig& tiers) {
+  const std::uint64_t limit = tiers.cpu.limit.bytes.value_or(UINT64_MAX);
+  return std::clamp(limit / 16, kMiB, kMostScratch);
+}
+
+ProbeBounds nvme_bounds(const TiersConfig& tiers) {
+  ProbeBounds bounds;
+  bounds.bytes = std::min(bounds.bytes, tiers.nvme.limit.bytes.value_or(UINT64_MAX));
+  return bounds;
+}
+
+Rates measure_rates(const EngineConfig& config) {
+  const auto memory =
+      probe_memory(algorithm_of(config.optimizer.type), config.cpu.threads, scratch_bytes(config.tiers));
+  const device::BlockFileOptions file{config.io.queue_depth, config.io.block_bytes, config.io.direct};
+  return {memory, probe_nvme(config.tiers.nvme.paths, file, nvme_bounds(config.tiers))};
+}
+
+bool has_tier(const Plan& plan, Tier tier) {
+  return std::any_of(plan.tiers.begin(), plan.tiers.end(), [&](const auto& one) { return one.tier == tier; });
+}
+
+// A link without a declared speed is memcpy.
+double link_rate(std::uint64_t declared, const Rates& rates) {
+  return declared > 0 ? static_cast<double>(declared) : rates.memory.copy_bytes_per_second;
+}
+
+StepCosts costs_of(const EngineConfig& config, const Plan& plan, const StepStats& pass, const Rates& rates) {
+  StepCosts costs;
+  costs.forward_ms = std::max(pass.forward_ms - pass.stall_forward_ms, 0.0);
+  costs.backward_ms = std::max(pass.backward_ms - pass.stall_backward_ms, 0.0);
+  costs.passes = config.gradient_accumulation_steps;
+  costs.num_parameters = plan.num_parameters;
+  costs.update_params_per_second = rates.memory.update_params_per_second;
+  if (config.gradient_clipping.value_or(0) > 0) costs.norm_params_per_second = rates.memory.norm_params_per_second;
+  costs.h2d_bytes = plan.predicted_h2d_bytes;
+  costs.d2h_bytes = plan.predicted_d2h_bytes;
+  costs.nvme_read_bytes = plan.predicted_nvme_read_bytes;
+  costs.nvme_write_bytes = plan.predicted_nvme_write_bytes;
+  costs.nvme_bytes_per_second = rates.nvme_bytes_per_second;
+  if (!has_tier(plan, Tier::kGpu)) return costs;
+  const auto& link = config.tiers.gpu.link;
+  costs.h2d_bytes_per_second = link_rate(link.h2d_bytes_per_second, rates);
+  costs.d2h_bytes_per_second = link_rate(link.d2h_bytes_per_second, rates);
+  costs.link_is_processor = link.h2d_bytes_per_second == 0 && link.d2h_bytes_per_second == 0;
+  return costs;
+}
+
+StepStats since(StepStats now, const StepStats& before) {
+  now.forward_ms -= before.forward_ms;
+  now.backward_ms -= before.backward_ms;
+  now.stall_forward_ms -= before.stall_forward_ms;
+  now.stall_backward_ms -= before.stall_backward_ms;
+  return now;
+}
+
+// The second pass is like those of later steps: the first one makes room on demand and learns.
+StepStats measure_pass(TrainingJob& job) {
+  job.begin_step(1);
+  job.run_pass();
+  const StepStats before = job.stats_so_far();
+  job.begin_step(1);
+  job.run_pass();
+  return since(job.stats_so_far(), before);
+}
+
+Foretold foretell(TrainingJob& job, const EngineConfig& config, const Rates& rates) {
+  Foretold foretold;
+  try {
+    const StepStats pass = measure_pass(job);
+    foretold.plan = job.plan();
+    foretold.costs = costs_of(config, foretold.plan, pass, rates);
+    foretold.estimate = estimate_step(*foretold.costs);
+    foretold.fingerprint = job.fingerprint();
+  } catch (const BudgetError& error) {
+    foretold.plan = job.plan();
+    foretold.refusal = error.what();
+  }
+  return foretold;
+}
+
+}  // namespace
+
+ExitCode run_plan(const TrainOptions& options) {
+  fail_when_the_reader_goes();
+  const bool is_text = options.output != OutputKind::kJson;
+  const Rates rates = measure_rates(options.config);
+  TrainingJob job(options);
+  if (options.output == OutputKind::kText)
+    print(header_text({options, job.plan(), job.data_bytes(), job.num_threads()}) + "\n");
+  const Foretold foretold = foretell(job, options.config, rates);
+  print(is_text ? plan_text(foretold, options, look_at_standard_output()) : plan_json(foretold, options));
+  if (foretold.refusal.empty()) return ExitCode::kDone;
+  std::fprintf(stderr, "asterias: %s\n", foretold.refusal.c_str());
+  return ExitCode::kBudget;
+}
+
+}  // namespace asterias::tools

@@ -1,0 +1,93 @@
+#include "tools/plan_text.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "tools/number_text.hpp"
+#include "tools/placement_text.hpp"
+
+namespace asterias::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double tokens_per_second(const TrainOptions& options, double step_ms) {
+  return step_ms > 0 ? static_cast<double>(options.tokens_per_step()) / step_ms * 1e3 : 0;
+}
+
+std::string rate_text(double bytes_per_second) {
+  return bytes_per_second > 0 ? bytes_text(static_cast<std::uint64_t>(bytes_per_second)) + "/s" : "";
+}
+
+std::string smallest_text(const Plan& plan) {
+  std::string text = "smallest sufficient budgets, each with the others as given\n";
+  for (const auto& tier : plan.tiers)
+    text += printf_text("%-11s%12s%14s\n", tier_name(tier.tier).data(), bytes_text(tier.smallest_bytes).c_str(),
+                        ("of " + limit_text(tier.limit_bytes)).c_str());
+  return text;
+}
+
+std::string traffic_text(const StepCosts& costs) {
+  std::string text = "traffic of a step, and the rate of what carries it\n";
+  const auto edge = [&](const char* name, std::uint64_t bytes, double rate) {
+    if (rate > 0) text += printf_text("%-11s%12s%14s\n", name, bytes_text(bytes).c_str(), rate_text(rate).c_str());
+  };
+  edge("H2D", costs.h2d_bytes, costs.h2d_bytes_per_second);
+  edge("D2H", costs.d2h_bytes, costs.d2h_bytes_per_second);
+  edge("NVMe read", costs.nvme_read_bytes, costs.nvme_bytes_per_second);
+  edge("NVMe write", costs.nvme_write_bytes, costs.nvme_bytes_per_second);
+  return text;
+}
+
+std::string time_text(const StepEstimate& estimate, const TrainOptions& options) {
+  std::string text = "time of a step, and what it is spent on\n";
+  for (const auto& part : estimate.parts)
+    text += printf_text("%-14s%9s   %s\n", part.name.c_str(), ms_text(part.ms).c_str(), part.resource.c_str());
+  const double least = estimate.lower_ms(), most = estimate.upper_ms();
+  text += printf_text("\nstep       %s where all overlaps, %s where nothing does; %.0f to %.0f tokens/s\n",
+                      ms_text(least).c_str(), ms_text(most).c_str(), tokens_per_second(options, most),
+                      tokens_per_second(options, least));
+  text += "slowest    the " + estimate.slowest_resource() + "\n";
+  return text +
+         "           Steps have been seen between the two, nearer to the second where the drive has most to do. Other\n"
+         "           work on this machine, and a drive that slows down when its cache is full, make them longer.\n";
+}
+
+Json parts_json(const StepEstimate& estimate) {
+  Json parts = Json::array();
+  for (const auto& part : estimate.parts)
+    parts.push_back({{"name", part.name}, {"resource", part.resource}, {"ms", part.ms}});
+  return parts;
+}
+
+}  // namespace
+
+std::string plan_text(const Foretold& foretold, const TrainOptions& options, const Terminal& terminal) {
+  std::string text = placement_text(foretold.plan, terminal) + "\n" + smallest_text(foretold.plan);
+  if (!foretold.estimate) return text;
+  const bool moves = foretold.costs->h2d_bytes_per_second > 0 || foretold.costs->nvme_bytes_per_second > 0;
+  if (moves) text += "\n" + traffic_text(*foretold.costs);
+  return text + "\n" + time_text(*foretold.estimate, options);
+}
+
+std::string plan_json(const Foretold& foretold, const TrainOptions& options) {
+  Json json;
+  json["sufficient"] = foretold.refusal.empty();
+  if (!foretold.refusal.empty()) json["refusal"] = foretold.refusal;
+  json["plan"] = Json::parse(foretold.plan.to_json());
+  json["tokens_per_step"] = options.tokens_per_step();
+  if (foretold.estimate) {
+    const auto& costs = *foretold.costs;
+    json["rates"] = {{"h2d_bytes_per_second", costs.h2d_bytes_per_second},
+                     {"d2h_bytes_per_second", costs.d2h_bytes_per_second},
+                     {"nvme_bytes_per_second", costs.nvme_bytes_per_second},
+                     {"update_params_per_second", costs.update_params_per_second}};
+    json["parts"] = parts_json(*foretold.estimate);
+    json["step_ms_overlapped"] = foretold.estimate->lower_ms();
+    json["step_ms_in_sequence"] = foretold.estimate->upper_ms();
+    json["slowest_resource"] = foretold.estimate->slowest_resource();
+    json["fingerprint"] = printf_text("%016llx", static_cast<unsigned long long>(foretold.fingerprint));
+  }
+  return json.dump() + "\n";
+}
+
+}  // namespace asterias::tools
