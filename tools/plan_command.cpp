@@ -17,7 +17,7 @@
 namespace asterias::tools {
 namespace {
 
-constexpr std::uint64_t kMostScratch = 64 * kMiB;
+constexpr std::uint64_t kMostScratch = 256 * kMiB;
 
 struct Rates {
   MemoryRates memory;
@@ -33,10 +33,10 @@ hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
   return hybrid_adam::Algorithm::kSgd;
 }
 
-// A sixteenth of the cpu budget: what is measured here is gone before the model comes.
+// A quarter of the cpu budget, since caches flatter a small scratch: it is gone before the model comes.
 std::uint64_t scratch_bytes(const TiersConfig& tiers) {
   const std::uint64_t limit = tiers.cpu.limit.bytes.value_or(UINT64_MAX);
-  return std::clamp(limit / 16, kMiB, kMostScratch);
+  return std::clamp(limit / 4, kMiB, kMostScratch);
 }
 
 ProbeBounds nvme_bounds(const TiersConfig& tiers) {

@@ -21,8 +21,8 @@ std::string rate_text(double bytes_per_second) {
 std::string smallest_text(const Plan& plan) {
   std::string text = "smallest sufficient budgets, each with the others as given\n";
   for (const auto& tier : plan.tiers)
-    text += printf_text("%-11s%12s%14s\n", tier_name(tier.tier).data(), bytes_text(tier.smallest_bytes).c_str(),
-                        ("of " + limit_text(tier.limit_bytes)).c_str());
+    text += printf_text("%-11s%12s%14s\n", tier_name(tier.tier).data(), limit_text(tier.smallest_bytes).c_str(),
+                        printf_text("of %s", limit_text(tier.limit_bytes).c_str()).c_str());
   return text;
 }
 
@@ -38,18 +38,23 @@ std::string traffic_text(const StepCosts& costs) {
   return text;
 }
 
+std::string total_text(const StepEstimate& estimate, const TrainOptions& options) {
+  const double least = estimate.lower_ms(), most = estimate.upper_ms();
+  if (least == most)
+    return printf_text("step       %s, %.0f tokens/s\n", ms_text(least).c_str(), tokens_per_second(options, least));
+  return printf_text(
+      "step       %s where all overlaps, %s where nothing does; %.0f to %.0f tokens/s\n"
+      "           A step lies between the two, nearer to the second where the drive has most to do. Other work on\n"
+      "           this machine, and a drive that slows down when its cache is full, make it longer.\n",
+      ms_text(least).c_str(), ms_text(most).c_str(), tokens_per_second(options, most),
+      tokens_per_second(options, least));
+}
+
 std::string time_text(const StepEstimate& estimate, const TrainOptions& options) {
   std::string text = "time of a step, and what it is spent on\n";
   for (const auto& part : estimate.parts)
     text += printf_text("%-14s%9s   %s\n", part.name.c_str(), ms_text(part.ms).c_str(), part.resource.c_str());
-  const double least = estimate.lower_ms(), most = estimate.upper_ms();
-  text += printf_text("\nstep       %s where all overlaps, %s where nothing does; %.0f to %.0f tokens/s\n",
-                      ms_text(least).c_str(), ms_text(most).c_str(), tokens_per_second(options, most),
-                      tokens_per_second(options, least));
-  text += "slowest    the " + estimate.slowest_resource() + "\n";
-  return text +
-         "           Steps have been seen between the two, nearer to the second where the drive has most to do. Other\n"
-         "           work on this machine, and a drive that slows down when its cache is full, make them longer.\n";
+  return text + "\n" + total_text(estimate, options) + "slowest    the " + estimate.slowest_resource() + "\n";
 }
 
 Json parts_json(const StepEstimate& estimate) {
@@ -65,7 +70,7 @@ std::string plan_text(const Foretold& foretold, const TrainOptions& options, con
   std::string text = placement_text(foretold.plan, terminal) + "\n" + smallest_text(foretold.plan);
   if (!foretold.estimate) return text;
   const bool moves = foretold.costs->h2d_bytes_per_second > 0 || foretold.costs->nvme_bytes_per_second > 0;
-  if (moves) text += "\n" + traffic_text(*foretold.costs);
+  if (moves) text.append("\n").append(traffic_text(*foretold.costs));
   return text + "\n" + time_text(*foretold.estimate, options);
 }
 

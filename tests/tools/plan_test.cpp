@@ -49,7 +49,7 @@ CATCH_TEST_CASE("a plan changes no weight") {
 CATCH_TEST_CASE("budgets that do not suffice end a plan with code 3, and with budgets that do") {
   const std::vector<std::string> device{"--device", "simulated", "--json", "--gpu-limit"};
   auto small = device;
-  small.push_back("256KiB");
+  small.push_back("128KiB");
   const Run refused = plan_tiny(small);
   CATCH_CHECK(refused.exit_code == 3);
   CATCH_CHECK_FALSE(smallest_limit(refused, "gpu").empty());
@@ -65,9 +65,9 @@ CATCH_TEST_CASE("budgets that do not suffice end a plan with code 3, and with bu
 
 CATCH_TEST_CASE("stalls by phase and stalls by cause are the same time") {
   const TemporaryFolder folder;
-  const Run run = train_tiny({"--steps", "2", "--device", "simulated", "--gpu-limit", "2MiB", "--log-dir", folder.path(),
-                              "--set", "default_chunk_size=64KiB", "--set", "tiers.gpu.link.h2d=64MiB", "--set",
-                              "tiers.gpu.link.d2h=64MiB"});
+  const Run run = train_tiny({"--steps", "2", "--device", "simulated", "--gpu-limit", "2MiB", "--log-dir",
+                              folder.path(), "--set", "default_chunk_size=64KiB", "--set", "tiers.gpu.link.h2d=64MiB",
+                              "--set", "tiers.gpu.link.d2h=64MiB"});
   CATCH_INFO(run.err);
   CATCH_REQUIRE(run.exit_code == 0);
   std::istringstream steps(read_file(folder.path() + "/steps.jsonl"));

@@ -40,7 +40,7 @@ void append_escaped(std::string& out, std::string_view character) {
 }
 
 std::string attribute(std::string_view name, double value) {
-  return " " + std::string(name) + "=\"" + coordinate(value) + "\"";
+  return std::string(" ").append(name).append("=\"").append(coordinate(value)).append("\"");
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ Svg::Svg(double width, double height, std::string_view label, bool fixed_size) {
 
 void Svg::shape(std::string_view name, std::string_view attributes, std::string_view css_class,
                 std::string_view title) {
-  text_ += "<" + std::string(name) + std::string(attributes) + " class=\"" + escaped(css_class) + "\"";
+  text_.append("<").append(name).append(attributes).append(" class=\"").append(escaped(css_class)).append("\"");
   if (title.empty())
     text_ += "/>\n";
   else

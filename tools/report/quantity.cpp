@@ -59,7 +59,7 @@ std::string printed(double value, int decimals) {
 std::string grouped(std::string digits) {
   if (digits.find_first_not_of("-0123456789") != std::string::npos) return digits;
   const std::size_t start = digits.starts_with('-') ? 1 : 0;
-  for (std::size_t at = digits.size(); at > start + 3;) digits.insert(at -= 3, ",");
+  for (std::size_t at = digits.size(); at > start + 3;) digits.insert(at -= 3, 1, ',');
   return digits;
 }
 
