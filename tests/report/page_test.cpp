@@ -39,6 +39,30 @@ CATCH_TEST_CASE("a full log folder becomes a page with every picture", "[report]
   CATCH_CHECK_FALSE(holds(page, "class=\"notes\""));
 }
 
+CATCH_TEST_CASE("a tier holds what it held until the next sample", "[report]") {
+  const TemporaryFolder folder;
+  folder.add("trace.json",
+             R"({"traceEvents":[],"otherData":{"residency":[{"step":1,"start_us":0,"end_us":9,"moments":100}],
+    "memory":[{"step":1,"tier":"nvme","moments":[10,90],"kinds":{"grad":[1048576,2097152]}}]}})");
+  const std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "<title>moment 9: 0 B</title>"));
+  CATCH_CHECK(holds(page, "<title>moment 10: 1 MiB\ngrad 1 MiB</title>"));
+  CATCH_CHECK(holds(page, "<title>moment 89: 1 MiB\ngrad 1 MiB</title>"));
+  CATCH_CHECK(holds(page, "<title>moment 99: 2 MiB\ngrad 2 MiB</title>"));
+}
+
+CATCH_TEST_CASE("transfers on threads of their own are in the lane of their edge", "[report]") {
+  const TemporaryFolder folder;
+  folder.add("trace.json",
+             R"({"traceEvents":[{"ph":"X","tid":501,"ts":1000,"dur":3000,"name":"over","args":{"bytes":4096}},
+    {"ph":"X","tid":8,"ts":1000,"dur":3000,"name":"unknown"},{"ph":"X","tid":5,"ts":99000,"dur":1,"name":"after"}],
+    "otherData":{"residency":[{"step":1,"start_us":0,"end_us":9000,"moments":3}]}})");
+  const std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "class=\"fill-nvme_read\"><title>over, 4 KiB, 3.00 ms at 1.00 ms<"));
+  CATCH_CHECK_FALSE(holds(page, "unknown"));
+  CATCH_CHECK_FALSE(holds(page, "after"));
+}
+
 CATCH_TEST_CASE("a page asks nobody for anything and runs nothing", "[report]") {
   const TemporaryFolder folder;
   tests::add_sample_logs(folder, 3);

@@ -75,6 +75,12 @@ double number_in(const ordered_json& object, const char* name) {
   return is_there ? object[name].get<double>() : std::numeric_limits<double>::quiet_NaN();
 }
 
+// A prediction of 0 means that nothing was measured yet.
+double prediction_in(const ordered_json& object, const char* name) {
+  const double predicted = number_in(object, name);
+  return predicted == 0 ? std::numeric_limits<double>::quiet_NaN() : predicted;
+}
+
 // A limit of 2^64 - 1 means none.
 double limit_in(const ordered_json& object, const char* name) {
   const double limit = number_in(object, name);
@@ -88,7 +94,7 @@ void read_plan(RunFolder& run, const ordered_json& plan) {
   for (const auto& tier : plan["tiers"]) {
     if (!tier.is_object()) continue;
     run.plan.push_back({tier.contains("tier") ? text_of(tier["tier"]) : "", limit_in(tier, "limit_bytes"),
-                        number_in(tier, "smallest_bytes"), number_in(tier, "predicted_peak_bytes")});
+                        number_in(tier, "smallest_bytes"), prediction_in(tier, "predicted_peak_bytes")});
   }
 }
 

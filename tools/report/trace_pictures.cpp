@@ -16,6 +16,7 @@ constexpr const char* kTrackNames[] = {"phase", "compute",   "update",     "H2D"
 constexpr const char* kTrackColours[] = {"other", "compute",   "update",     "h2d",
                                          "d2h",   "nvme_read", "nvme_write", "stall"};
 constexpr std::size_t kMostRows = 400;
+constexpr double kMostMoments = 1e7;  // a trace with more is not ours
 
 // ---- timeline -------------------------------------------------------------------------------------------------------
 
@@ -83,26 +84,43 @@ bool is_known_kind(const std::string& name) {
                      [&](const ContentKindName& kind) { return kind.name == name; });
 }
 
-std::vector<double> ascending(std::vector<double> moments) {
-  for (std::size_t i = 0; i < moments.size(); ++i) {
-    const double least = i == 0 ? 0 : moments[i - 1];
-    if (!(std::isfinite(moments[i]) && moments[i] >= least)) moments[i] = least;
+// One value per moment: that of the last sample until then, 0 before the first.
+std::vector<double> held(const std::vector<double>& moments, const std::vector<double>& bytes, std::size_t count) {
+  std::vector<double> values(count, 0);
+  std::size_t filled_to = 0;
+  double now = 0;
+  for (std::size_t i = 0; i < moments.size() && i < bytes.size(); ++i) {
+    if (!(moments[i] >= 0 && moments[i] < static_cast<double>(count))) continue;
+    const auto moment = static_cast<std::size_t>(moments[i]);
+    for (; filled_to < moment; ++filled_to) values[filled_to] = now;
+    now = bytes[i];
   }
+  for (; filled_to < count; ++filled_to) values[filled_to] = now;
+  return values;
+}
+
+std::vector<double> every_moment(std::size_t count) {
+  std::vector<double> moments(count);
+  for (std::size_t i = 0; i < count; ++i) moments[i] = static_cast<double>(i);
   return moments;
 }
 
 std::string tier_figure(const TracedStep& step, const TracedTier& tier) {
+  const std::string title = tier_name_for_readers(tier.name);
   Chart chart;
   chart.label = "Memory of " + tier.name + " over step " + std::to_string(step.step);
   chart.x_name = "moment";
-  chart.x = ascending(tier.moments);
+  if (!(step.num_moments > 0 && step.num_moments <= kMostMoments))
+    return missing_figure(title, "The trace does not say.");
+  const auto count = static_cast<std::size_t>(step.num_moments);
+  chart.x = every_moment(count);
   chart.y_unit = Unit::kBytes;
-  for (const auto& kind : kStackedKinds) chart.series.push_back({kind.reads, kind.name, bytes_of(tier, kind.name)});
+  for (const auto& kind : kStackedKinds)
+    chart.series.push_back({kind.reads, kind.name, held(tier.moments, bytes_of(tier, kind.name), count)});
   for (const auto& kind : tier.kinds)
-    if (!is_known_kind(kind.name)) chart.series.push_back({kind.name, "rest", kind.bytes});
+    if (!is_known_kind(kind.name)) chart.series.push_back({kind.name, "rest", held(tier.moments, kind.bytes, count)});
   chart.limits.push_back({"limit", tier.limit_bytes});
-  return chart_figure(tier_name_for_readers(tier.name), "What lay there at each moment (leaf operator) of the step.",
-                      chart, Drawing::kAreas);
+  return chart_figure(title, "What lay there at each moment (leaf operator) of the step.", chart, Drawing::kAreas);
 }
 
 // ---- residency ------------------------------------------------------------------------------------------------------

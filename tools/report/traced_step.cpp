@@ -82,8 +82,14 @@ std::vector<Frame> frames_of(const json& other) {
   return frames;
 }
 
+// Transfers that overlap another one of their edge have threads of their own in the trace: 501, 502, ... beside 5.
+double track_of(const json& event) {
+  const double thread = number(event, "tid");
+  return thread >= 100 ? std::floor(thread / 100) : thread;
+}
+
 void add_event(const json& event, std::vector<Frame>& frames) {
-  const double track = number(event, "tid"), start_us = number(event, "ts"), length_us = number(event, "dur");
+  const double track = track_of(event), start_us = number(event, "ts"), length_us = number(event, "dur");
   if (text(event, "ph") != "X" || !(track >= 0 && track < kNumTracks)) return;
   if (!std::isfinite(start_us) || !(length_us >= 0) || !std::isfinite(length_us)) return;
   // An event belongs to the step in which it begins.

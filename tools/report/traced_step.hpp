@@ -24,15 +24,15 @@ struct TracedSpan {
   double bytes;      // NaN: the trace does not say
 };
 
-// How full a tier was at each sample.
+// How full a tier was at each sample, which holds until the next one.
 struct TracedTier {
   struct Kind {
     std::string name;
-    std::vector<double> bytes;  // one per moment
+    std::vector<double> bytes;  // one per sample
   };
   std::string name;
-  double limit_bytes;  // NaN: none
-  std::vector<double> moments;
+  double limit_bytes;           // NaN: none
+  std::vector<double> moments;  // of the samples
   std::vector<Kind> kinds;
 };
 
