@@ -44,8 +44,8 @@ std::string total_text(const StepEstimate& estimate, const TrainOptions& options
     return printf_text("step       %s, %.0f tokens/s\n", ms_text(least).c_str(), tokens_per_second(options, least));
   return printf_text(
       "step       %s where all overlaps, %s where nothing does; %.0f to %.0f tokens/s\n"
-      "           A step lies between the two, nearer to the second where the drive has most to do. Other work on\n"
-      "           this machine, and a drive that slows down when its cache is full, make it longer.\n",
+      "           On a quiet machine steps mostly lie between the two, nearer to the second the less room there is\n"
+      "           to fetch ahead. Other work here, or a drive whose cache is full, can double it.\n",
       ms_text(least).c_str(), ms_text(most).c_str(), tokens_per_second(options, most),
       tokens_per_second(options, least));
 }
