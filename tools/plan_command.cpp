@@ -5,9 +5,9 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "runtime/memory_probe.hpp"
+#include "runtime/nvme_probe.hpp"
 #include "tools/header_text.hpp"
-#include "tools/memory_probe.hpp"
-#include "tools/nvme_probe.hpp"
 #include "tools/plan_text.hpp"
 #include "tools/run_view.hpp"
 #include "tools/standard_output.hpp"
@@ -20,18 +20,9 @@ namespace {
 constexpr std::uint64_t kMostScratch = 256 * kMiB;
 
 struct Rates {
-  MemoryRates memory;
+  runtime::MemoryRates memory;
   double nvme_bytes_per_second;  // 0: no such tier
 };
-
-hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
-  switch (type) {
-    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
-    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
-    case OptimizerType::kSgd: break;
-  }
-  return hybrid_adam::Algorithm::kSgd;
-}
 
 // A quarter of the cpu budget, since caches flatter a small scratch: it is gone before the model comes.
 std::uint64_t scratch_bytes(const TiersConfig& tiers) {
@@ -39,17 +30,15 @@ std::uint64_t scratch_bytes(const TiersConfig& tiers) {
   return std::clamp(limit / 4, kMiB, kMostScratch);
 }
 
-ProbeBounds nvme_bounds(const TiersConfig& tiers) {
-  ProbeBounds bounds;
+runtime::ProbeBounds nvme_bounds(const TiersConfig& tiers) {
+  runtime::ProbeBounds bounds;
   bounds.bytes = std::min(bounds.bytes, tiers.nvme.limit.bytes.value_or(UINT64_MAX));
   return bounds;
 }
 
 Rates measure_rates(const EngineConfig& config) {
-  const auto memory =
-      probe_memory(algorithm_of(config.optimizer.type), config.cpu.threads, scratch_bytes(config.tiers));
-  const device::BlockFileOptions file{config.io.queue_depth, config.io.block_bytes, config.io.direct};
-  return {memory, probe_nvme(config.tiers.nvme.paths, file, nvme_bounds(config.tiers))};
+  const auto memory = runtime::probe_memory(config.optimizer.type, config.cpu.threads, scratch_bytes(config.tiers));
+  return {memory, runtime::probe_nvme(config.tiers.nvme.paths, config.io, nvme_bounds(config.tiers))};
 }
 
 bool has_tier(const Plan& plan, Tier tier) {

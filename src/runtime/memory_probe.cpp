@@ -1,4 +1,4 @@
-#include "tools/memory_probe.hpp"
+#include "runtime/memory_probe.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -8,13 +8,23 @@
 #include "base/thread_pool.hpp"
 #include "device/page_block.hpp"
 #include "hybrid_adam/norm.hpp"
+#include "hybrid_adam/update_kernel.hpp"
 
-namespace asterias::tools {
+namespace asterias::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 7;
+
+hybrid_adam::Algorithm algorithm_of(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::kAdam: return hybrid_adam::Algorithm::kAdam;
+    case OptimizerType::kAdamW: return hybrid_adam::Algorithm::kAdamW;
+    case OptimizerType::kSgd: break;
+  }
+  return hybrid_adam::Algorithm::kSgd;
+}
 
 // The median of some rounds, after one that warms up.
 template <class Work>
@@ -32,7 +42,7 @@ double seconds_of(const Work& work) {
 
 }  // namespace
 
-MemoryRates probe_memory(hybrid_adam::Algorithm algorithm, int num_threads, std::uint64_t scratch_bytes) {
+MemoryRates probe_memory(OptimizerType optimizer, int num_threads, std::uint64_t scratch_bytes) {
   // Four arrays whose addresses differ modulo 2 MiB (update_kernel.hpp says why).
   constexpr std::uint64_t kSkewBytes = 64 * kKiB;
   const std::uint64_t array_bytes = std::max(scratch_bytes / 4, kMiB / 4) / 4096 * 4096;
@@ -44,6 +54,7 @@ MemoryRates probe_memory(hybrid_adam::Algorithm algorithm, int num_threads, std:
   for (int i = 0; i < 4; ++i) std::fill(array(i), array(i) + count, 0.01F);
 
   ThreadPool pool(num_threads);
+  const auto algorithm = algorithm_of(optimizer);
   const auto constants = hybrid_adam::make_update_constants({}, 1);
   const hybrid_adam::UpdateArrays arrays{array(0), array(1), array(2), array(3), count};
   const auto elements = static_cast<double>(count);
@@ -58,4 +69,4 @@ MemoryRates probe_memory(hybrid_adam::Algorithm algorithm, int num_threads, std:
   return rates;
 }
 
-}  // namespace asterias::tools
+}  // namespace asterias::runtime

@@ -1,4 +1,4 @@
-#include "tools/nvme_probe.hpp"
+#include "runtime/nvme_probe.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -6,7 +6,7 @@
 #include "base/byte_size.hpp"
 #include "device/page_block.hpp"
 
-namespace asterias::tools {
+namespace asterias::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -45,13 +45,14 @@ void write_all(Probed& one, std::uint64_t block_bytes, std::uint64_t blocks) {
 
 }  // namespace
 
-double probe_nvme(const std::vector<std::string>& folders, const device::BlockFileOptions& options, ProbeBounds bounds,
+double probe_nvme(const std::vector<std::string>& folders, const IoConfig& io, ProbeBounds bounds,
                   const std::shared_ptr<device::FileCalls>& calls) {
   if (folders.empty()) return 0;
   const std::uint64_t share = bounds.bytes / folders.size();
   const std::uint64_t block_bytes = std::min(kLargestBlock, share / 8 / kMiB * kMiB);
   if (block_bytes == 0) return 0;
   const std::uint64_t blocks = share / block_bytes;
+  const device::BlockFileOptions options{io.queue_depth, io.block_bytes, io.direct};
   std::vector<Probed> all;
   for (const auto& folder : folders)
     all.push_back({device::create_swap_file(folder, options, calls), device::PageBlock(block_bytes),
@@ -65,4 +66,4 @@ double probe_nvme(const std::vector<std::string>& folders, const device::BlockFi
   return moved / seconds_since(start);
 }
 
-}  // namespace asterias::tools
+}  // namespace asterias::runtime

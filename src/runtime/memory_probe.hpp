@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
-#include "hybrid_adam/update_kernel.hpp"
+#include "runtime/config.hpp"
 
-namespace asterias::tools {
+namespace asterias::runtime {
 
 struct MemoryRates {
   double update_params_per_second;
@@ -18,6 +18,6 @@ struct MemoryRates {
 
 // Uses `scratch_bytes` (a MiB or more) for some tenths of a second and gives them back. `num_threads` as in
 // cpu.threads.
-MemoryRates probe_memory(hybrid_adam::Algorithm algorithm, int num_threads, std::uint64_t scratch_bytes);
+MemoryRates probe_memory(OptimizerType optimizer, int num_threads, std::uint64_t scratch_bytes);
 
-}  // namespace asterias::tools
+}  // namespace asterias::runtime

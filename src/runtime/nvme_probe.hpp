@@ -16,8 +16,9 @@
 #include <vector>
 
 #include "device/block_file.hpp"
+#include "runtime/config.hpp"
 
-namespace asterias::tools {
+namespace asterias::runtime {
 
 struct ProbeBounds {
   std::uint64_t bytes = 256ull << 20;  // on the drive
@@ -26,7 +27,7 @@ struct ProbeBounds {
 
 // Bytes per second, reads and writes together. 0 when `bounds.bytes` is too little for a block in each folder. Throws
 // ConfigError and IoError as the run itself would.
-double probe_nvme(const std::vector<std::string>& folders, const device::BlockFileOptions& options, ProbeBounds bounds,
+double probe_nvme(const std::vector<std::string>& folders, const IoConfig& io, ProbeBounds bounds,
                   const std::shared_ptr<device::FileCalls>& calls = std::make_shared<device::FileCalls>());
 
-}  // namespace asterias::tools
+}  // namespace asterias::runtime

@@ -1,4 +1,4 @@
-#include "tools/nvme_probe.hpp"
+#include "runtime/nvme_probe.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -9,7 +9,7 @@
 #include "base/error.hpp"
 #include "tests/base/temporary_folder.hpp"
 
-namespace asterias::tools {
+namespace asterias::runtime {
 namespace {
 
 // Counts what goes to the drive, and lets it fail.
@@ -66,4 +66,4 @@ CATCH_TEST_CASE("a drive that fails is an IoError, and leaves nothing", "[plan][
 }
 
 }  // namespace
-}  // namespace asterias::tools
+}  // namespace asterias::runtime
