@@ -34,6 +34,36 @@ Json tiers_of(const RunEnd& end) {
   return tiers;
 }
 
+Json moves_of(const RunTotals& totals) {
+  return {{"h2d_bytes", totals.h2d_bytes},
+          {"d2h_bytes", totals.d2h_bytes},
+          {"nvme_read_bytes", totals.nvme_read_bytes},
+          {"nvme_write_bytes", totals.nvme_write_bytes},
+          {"stall_h2d_ms", totals.stall_h2d_ms},
+          {"stall_d2h_ms", totals.stall_d2h_ms},
+          {"stall_nvme_read_ms", totals.stall_nvme_read_ms},
+          {"stall_nvme_write_ms", totals.stall_nvme_write_ms}};
+}
+
+Json steps_of(const RunTotals& totals) {
+  Json json{{"steps", totals.num_steps},
+            {"mean_step_ms", totals.mean_step_ms()},
+            {"build_ms", totals.build_ms},
+            {"forward_ms", totals.forward_ms},
+            {"backward_ms", totals.backward_ms},
+            {"update_ms", totals.update_ms},
+            {"evaluation_ms", totals.evaluation_ms}};
+  if (totals.num_steps > 0) {
+    json["first_loss"] = totals.first_loss;
+    json["last_loss"] = totals.last_loss;
+  }
+  if (totals.num_validations > 0) {
+    json["best_validation"] = json_of(totals.best_validation);
+    json["last_validation"] = json_of(totals.last_validation);
+  }
+  return json;
+}
+
 class JsonView final : public RunView {
  public:
   void on_plan(const Plan& plan) override {
@@ -63,35 +93,13 @@ class JsonView final : public RunView {
   }
 
   void on_end(const RunEnd& end) override {
-    const auto& totals = end.totals;
     Json json = event("summary");
     json["how"] = end.is_interrupted ? "interrupted" : "done";
-    json["steps"] = totals.num_steps;
     json["seconds"] = end.seconds;
-    json["mean_step_ms"] = totals.mean_step_ms();
     json["tiers"] = tiers_of(end);
     json["vm_hwm_bytes"] = end.peak_resident_bytes;
-    json["h2d_bytes"] = totals.h2d_bytes;
-    json["d2h_bytes"] = totals.d2h_bytes;
-    json["nvme_read_bytes"] = totals.nvme_read_bytes;
-    json["nvme_write_bytes"] = totals.nvme_write_bytes;
-    json["stall_nvme_read_ms"] = totals.stall_nvme_read_ms;
-    json["stall_h2d_ms"] = totals.stall_h2d_ms;
-    json["stall_nvme_write_ms"] = totals.stall_nvme_write_ms;
-    json["stall_d2h_ms"] = totals.stall_d2h_ms;
-    json["build_ms"] = totals.build_ms;
-    json["forward_ms"] = totals.forward_ms;
-    json["backward_ms"] = totals.backward_ms;
-    json["update_ms"] = totals.update_ms;
-    json["evaluation_ms"] = totals.evaluation_ms;
-    if (totals.num_steps > 0) {
-      json["first_loss"] = totals.first_loss;
-      json["last_loss"] = totals.last_loss;
-    }
-    if (totals.num_validations > 0) {
-      json["best_validation"] = json_of(totals.best_validation);
-      json["last_validation"] = json_of(totals.last_validation);
-    }
+    json.update(moves_of(end.totals));
+    json.update(steps_of(end.totals));
     json["fingerprint"] = fingerprint_text(end.fingerprint);
     print_line(json);
   }

@@ -81,7 +81,7 @@ std::string legend(const Plan& plan, const Terminal& terminal) {
     }
     line += entry;
   }
-  return text + line + "\n";
+  return line == indent ? text : text + line + "\n";
 }
 
 }  // namespace

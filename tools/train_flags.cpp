@@ -73,6 +73,7 @@ void TrainFlags::declare(CLI::App& command) {
       ->type_name("FILE");
   declare_model(command);
   declare_training(command);
+  declare_optimizer(command);
   declare_validation(command);
   declare_budgets(command);
   declare_files(command);
@@ -113,6 +114,17 @@ void TrainFlags::declare_training(CLI::App& command) {
       ->option_text("N")
       ->excludes(steps);
   steps->option_text("N=100");
+  command.add_option("--seed", options_.seed, "of weights, dropout, batches and samples")
+      ->check(whole_number(0))
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("--threads", options_.threads, "threads of torch's operators; unset: torch's choice")
+      ->check(whole_number(1, kMostThreads))
+      ->type_name("N");
+}
+
+void TrainFlags::declare_optimizer(CLI::App& command) {
+  command.option_defaults()->group("Optimizer");
   const auto rate = number_below(1e9, "a number, 0 or more");
   add_optional(command, "--lr", lr_, "learning rate", rate, "X", "0.001");
   command.add_option("--schedule", decay_, "after the warm-up: constant, linear or cosine, down to --min-lr")
@@ -136,13 +148,6 @@ void TrainFlags::declare_training(CLI::App& command) {
   add_optional(command, "--weight-decay", weight_decay_, "of matrices and embeddings; biases and norms have none", rate,
                "X", "0.1");
   add_optional(command, "--clip", clip_, "clip gradients to this norm; 0: off", rate, "X", "1");
-  command.add_option("--seed", options_.seed, "of weights, dropout, batches and samples")
-      ->check(whole_number(0))
-      ->type_name("N")
-      ->capture_default_str();
-  command.add_option("--threads", options_.threads, "threads of torch's operators; unset: torch's choice")
-      ->check(whole_number(1, kMostThreads))
-      ->type_name("N");
 }
 
 void TrainFlags::declare_validation(CLI::App& command) {
@@ -192,7 +197,7 @@ void TrainFlags::declare_files(CLI::App& command) {
       ->type_name("a.b=c")
       ->take_all()
       ->allow_extra_args(false);
-  command.add_option("--log-dir", options_.log_dir, "folder for the log files (docs/logs.md), made if missing")
+  command.add_option("--log-dir", options_.log_dir, "folder for the log files (docs/logs.md); made if missing")
       ->type_name("DIR");
   command.add_option("--trace-steps", trace_steps_, "steps to record for trace.json; unset, with --log-dir: 3")
       ->delimiter(',')

@@ -30,6 +30,7 @@ class TrainFlags {
  private:
   void declare_model(CLI::App& command);
   void declare_training(CLI::App& command);
+  void declare_optimizer(CLI::App& command);
   void declare_validation(CLI::App& command);
   void declare_budgets(CLI::App& command);
   void declare_files(CLI::App& command);
