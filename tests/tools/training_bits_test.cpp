@@ -88,9 +88,9 @@ CATCH_TEST_CASE("the rate goes as scheduled, also for groups with a rate of thei
   // A group of everything with half the rate is the rate halved; its factor goes with the others'.
   const Flags scheduled{"--steps", "4", "--warmup", "2", "--schedule", "cosine"};
   const auto with_group = [&](double group_rate) {
-    const std::string file = folder.add("groups.json", R"({"optimizer": {"params": {"weight_decay": 0},
-      "param_groups": [{"match": ["*"], "lr": )" + std::to_string(group_rate) +
-                                                           "}]}}");
+    std::string groups = R"({"optimizer": {"params": {"weight_decay": 0}, "param_groups": [{"match": ["*"], "lr": )";
+    groups += std::to_string(group_rate) + "}]}}";
+    const std::string file = folder.add("groups.json", groups);
     return train_with(scheduled, {"--config", file, "--lr", "0.5"}).last_line();
   };
   const std::string halved = train_with(scheduled, {"--weight-decay", "0", "--lr", "0.25"}).last_line();
