@@ -13,6 +13,7 @@ using What = PassScript::What;
 constexpr int kWarmUpSteps = 3;
 // As Residency has it (residency_ahead.cpp).
 constexpr Moment kNearMoments = 16;
+constexpr int kScannedUses = 64;
 
 std::uint64_t& of(ContentBytes& bytes, ContentKind kind) { return bytes[static_cast<std::size_t>(kind)]; }
 
@@ -71,6 +72,7 @@ class Replay {
       if (event.what == What::kOperator) ++now;
       if (event.what == What::kRead || event.what == What::kWrite) add_use(event.actor, now);
     }
+    const std::size_t num_in_passes = schedule_.size();
     for (const auto& [_, lists] : updates_) {
       ++now;
       std::uint64_t pinned = 0;
@@ -80,25 +82,29 @@ class Replay {
       }
       update_bytes_ = std::max(update_bytes_, pinned);
     }
+    schedule_.resize(num_in_passes);  // the update looks ahead on its own
     period_ = now + 1;
   }
 
   void add_use(std::uint32_t actor, Moment now) {
     auto& uses = actors_[actor].uses;
-    if (uses.empty() || uses.back() != now) uses.push_back(now);
+    if (!uses.empty() && uses.back() == now) return;
+    uses.push_back(now);
+    schedule_.emplace_back(now, actor);
   }
 
   // ---- a step -------------------------------------------------------------------------------------------------------
 
   void play_step() {
     now_ = 0;
+    upcoming_ = 0;
     for (auto& actor : actors_) actor.pinned_at = kNever;
     for (auto& actor : actors_)
       if (actor.script->kind == ContentKind::kGrad) forget(actor);  // zero_grad
     for (const auto& event : script_.events) play(event);
     for (auto& actor : actors_)
       if (!actor.is_chunk && !existed(actor)) die(actor);
-    for (const auto& [_, lists] : updates_) play_update(lists);
+    for (auto at = updates_.begin(); at != updates_.end(); ++at) play_update(at);
   }
 
   static bool existed(const Actor& actor) {
@@ -110,6 +116,7 @@ class Replay {
       case What::kOperator:
         ++now_;
         ++operator_;
+        fetch_ahead();
         return clean_ahead();
       case What::kRead: return use(actors_[event.actor], event.tier, /*writes=*/false);
       case What::kWrite: return use(actors_[event.actor], event.tier, /*writes=*/true);
@@ -120,11 +127,16 @@ class Replay {
     }
   }
 
-  void play_update(const std::vector<std::uint32_t>& lists) {
+  using Updates = std::map<std::uint64_t, std::vector<std::uint32_t>>;  // by chunk: its lists
+
+  void play_update(Updates::const_iterator chunk) {
+    const auto& lists = chunk->second;
     ++now_;
     ++operator_;
     for (const auto list : lists) actors_[list].pinned_at = now_;
     for (const auto list : lists) use(actors_[list], Tier::kCpu, actors_[list].script->kind != ContentKind::kGrad);
+    for (std::uint64_t ahead = 0; ahead < tiers_.look_ahead && ++chunk != updates_.end(); ++ahead)
+      for (const auto list : chunk->second) prefetch(actors_[list], Tier::kCpu);
     for (const auto list : lists) actors_[list].pinned_at = kNever;
     if (shortfall(Tier::kCpu, update_bytes_) == 0) return;
     for (const auto list : lists)
@@ -214,6 +226,48 @@ class Replay {
     return true;
   }
 
+  // Brings the actor one tier up towards `tier`. False when that takes more than dropping clean copies.
+  bool prefetch(Actor& actor, Tier tier) {
+    if (actor.blank || actor.on[index_of(tier)] || !has_below(tier)) return false;
+    const Tier source = below(tier);
+    if (!actor.on[index_of(source)]) return prefetch(actor, source);
+    if (!drop_clean_for(actor.script->bytes, tier, next_use(actor))) return false;
+    move(actor, source, tier);
+    return true;
+  }
+
+  bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at) {
+    const std::uint64_t lacking = shortfall(tier, bytes);
+    if (lacking == 0) return true;
+    auto candidates = ranked(tier);
+    std::erase_if(candidates, [&](const auto& each) { return !each.clean || each.next_use <= used_at; });
+    std::uint64_t freeable = 0;
+    for (const Candidate& candidate : candidates) freeable += candidate.bytes;
+    if (freeable < lacking) return false;
+    for (const Candidate& candidate : candidates) {
+      if (shortfall(tier, bytes) == 0) break;
+      drop(actors_[candidate.index], tier);
+    }
+    return true;
+  }
+
+  void fetch_ahead() {
+    const Tier tier = tiers_.levels.front();
+    if (tiers_.look_ahead == 0 || !has_below(tier)) return;
+    while (upcoming_ < schedule_.size() && schedule_[upcoming_].first <= now_) ++upcoming_;
+    std::uint64_t left = tiers_.look_ahead;
+    int scanned = 0;
+    for (std::size_t at = upcoming_; at < schedule_.size() && left > 0 && scanned < kScannedUses; ++at) {
+      Actor& actor = actors_[schedule_[at].second];
+      if (actor.on[index_of(tier)] || actor.blank || !(actor.is_chunk || actor.alive)) {
+        ++scanned;
+        continue;
+      }
+      if (!prefetch(actor, tier)) return;
+      --left;
+    }
+  }
+
   void clean_ahead() {
     const Tier tier = tiers_.levels.front();
     if (tiers_.look_ahead == 0 || !has_below(tier)) return;
@@ -269,12 +323,18 @@ class Replay {
     std::vector<Candidate> candidates;
     for (std::uint32_t i = 0; i < actors_.size(); ++i) {
       const Actor& actor = actors_[i];
-      if (!actor.on[index_of(tier)] || actor.pinned_at == now_ || actor.script->held) continue;
+      if (!actor.on[index_of(tier)] || is_pinned(actor)) continue;
       candidates.push_back(
           {actor.script->id, i, is_redundant(actor, tier), actor.script->bytes, actor.last_use, next_use(actor)});
     }
     policy_.rank(candidates);
     return candidates;
+  }
+
+  // An operator pins all that it names before it brings the first.
+  bool is_pinned(const Actor& actor) const {
+    return actor.script->held || actor.pinned_at == now_ ||
+           std::binary_search(actor.uses.begin(), actor.uses.end(), now_);
   }
 
   Moment next_use(const Actor& actor) const {
@@ -334,7 +394,9 @@ class Replay {
   const EvictionPolicy& policy_;
   Forecast forecast_;
   std::vector<Actor> actors_;
-  std::map<std::uint64_t, std::vector<std::uint32_t>> updates_;  // by chunk: its lists
+  Updates updates_;
+  std::vector<std::pair<Moment, std::uint32_t>> schedule_;  // what the passes use, in order
+  std::size_t upcoming_ = 0;
   std::array<std::uint64_t, kNumTiers> resident_{};
   std::array<std::uint64_t, kNumTiers> unmovable_{};
   std::array<ContentBytes, kNumTiers> by_kind_{};

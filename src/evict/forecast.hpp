@@ -1,9 +1,8 @@
 // Foretells what a later step will hold and move, by replaying the measured passes and the update that follows them
 // through the eviction policy.
 //
-// A small model of Residency: every move takes no time, and what is fetched ahead is fetched when it is used. Where
-// moves race with the computation the real figures differ; docs/design.md says by how much. Knows nothing of what was
-// counted.
+// A small model of Residency: every move takes no time. Where moves race with the computation the real figures differ.
+// Knows nothing of what was counted.
 //
 // Threading: a pure function. Units: bytes.
 #pragma once
