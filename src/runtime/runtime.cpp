@@ -249,8 +249,9 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
     if (tier == Tier::kGpu && !lower_tiers_suffice)
       lacks = needs.working_set[0] > rooms.of(tier);  // more of it alone would not help
     const std::uint64_t libraries = tier == Tier::kCpu ? foreign + kLibraryDriftBytes : 0;
-    if (lacks || !only_lacking)
-      budgets.push_back({tier, round_up(need_of(tier, kLibraryDriftBytes) + libraries, kMiB)});
+    if (!lacks && only_lacking) continue;
+    const std::uint64_t bytes = round_up(need_of(tier, kLibraryDriftBytes) + libraries, kMiB);
+    budgets.push_back({tier, lacks ? bytes : std::min(bytes, hierarchy.limit_bytes(tier))});  // what was given suffices as it is
   }
   return budgets;
 }
