@@ -238,7 +238,7 @@ CATCH_TEST_CASE("a killed run leaves a folder that can be read", "[fault]") {
   if (child == 0) {
     RunLog log(folder.path(), {});
     for (std::int64_t step = 1;; ++step) {
-      log.add(stats_of(step), {{"x" + std::to_string(step % 40), 1}});
+      log.add(stats_of(step), {{std::string("x").append(std::to_string(step % 40)), 1}});
       log.add(small_trace());
       log.note("step", step);
       if (step == 60) ::kill(::getpid(), SIGKILL);
