@@ -251,7 +251,8 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
     const std::uint64_t libraries = tier == Tier::kCpu ? foreign + kLibraryDriftBytes : 0;
     if (!lacks && only_lacking) continue;
     const std::uint64_t bytes = round_up(need_of(tier, kLibraryDriftBytes) + libraries, kMiB);
-    budgets.push_back({tier, lacks ? bytes : std::min(bytes, hierarchy.limit_bytes(tier))});  // what was given suffices as it is
+    budgets.push_back(
+        {tier, lacks ? bytes : std::min(bytes, hierarchy.limit_bytes(tier))});  // what was given suffices as it is
   }
   return budgets;
 }

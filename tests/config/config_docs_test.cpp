@@ -39,12 +39,14 @@ std::vector<std::string> cells_of(const std::string& line) {
   return cells;
 }
 
-// Reads every table row of the page whose first cell is code.
+// Reads every row whose first cell is code, of the page's tables that give defaults.
 std::map<std::string, Row> rows_of_page() {
   auto page = open_page();
   std::map<std::string, Row> rows;
+  bool has_defaults = false;
   for (std::string line; std::getline(page, line);) {
-    if (!line.starts_with("| `")) continue;
+    if (line.starts_with("| Key |")) has_defaults = line.ends_with("| Default | Meaning |");
+    if (!has_defaults || !line.starts_with("| `")) continue;
     const auto cells = cells_of(line);
     CATCH_CAPTURE(line);
     CATCH_REQUIRE(cells.size() == 4);

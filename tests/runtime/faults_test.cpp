@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "side_by_side.hpp"
+#include "tests/base/temporary_folder.hpp"
 #include "tests/faults/system_call_faults.hpp"
 
 namespace asterias::test {
@@ -51,9 +52,9 @@ class Faults {
 };
 
 // Every operator writes all it has to the drive and reads it back.
-EngineConfig swapping() {
+EngineConfig swapping(const tests::TemporaryFolder& folder) {
   auto config = adamw_config();
-  config.tiers.nvme.paths = {swap_folder("swap_with_faults")};
+  config.tiers.nvme.paths = {folder.path()};
   config.debug.evict_always = true;
   return config;
 }
@@ -70,6 +71,7 @@ std::string message_of(const std::function<void()>& call) {
 }  // namespace
 
 CATCH_TEST_CASE_METHOD(OneThread, "the first failure of a drive is what every later call throws", "[faults]") {
+  const tests::TemporaryFolder swap;
   constexpr auto loop = [](auto& run) { two_steps(run); };
   const auto plain = run_plain(adamw_config(), make_deep, loop);
   tests::FaultOrders reading, writing;
@@ -77,7 +79,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "the first failure of a drive is what every la
   writing.fail_write = 50;
   for (const auto& orders : {reading, writing}) {
     {
-      auto made = initialize_engine(make_deep, swapping());
+      auto made = initialize_engine(make_deep, swapping(swap));
       EngineRun<DeepImpl> run{made.engine, made.optimizer, made.engine.module(), {}};
       std::string first;
       {
@@ -93,19 +95,20 @@ CATCH_TEST_CASE_METHOD(OneThread, "the first failure of a drive is what every la
       CATCH_CHECK(message_of([&] { made.engine.fingerprint(); }) == first);
       CATCH_CHECK(message_of([&] { made.engine.parameter("layer0.weight"); }) == first);
     }
-    CATCH_CHECK(std::filesystem::is_empty(swapping().tiers.nvme.paths.front()));
-    CATCH_CHECK(difference(plain, run_engine(swapping(), make_deep, loop).outcome) == "");
+    CATCH_CHECK(std::filesystem::is_empty(swap.path()));
+    CATCH_CHECK(difference(plain, run_engine(swapping(swap), make_deep, loop).outcome) == "");
   }
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a drive that is slow, short and interrupted changes no bit", "[faults]") {
+  const tests::TemporaryFolder swap;
   constexpr auto loop = [](auto& run) { two_steps(run); };
   const auto plain = run_plain(adamw_config(), make_deep, loop);
   tests::FaultOrders orders;
   orders.short_transfers = orders.interrupted = true;
   orders.io_delay_us = 300;
   const Faults faults(orders);
-  CATCH_CHECK(difference(plain, run_engine(swapping(), make_deep, loop).outcome) == "");
+  CATCH_CHECK(difference(plain, run_engine(swapping(swap), make_deep, loop).outcome) == "");
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a drive that refuses writes ends the run with its first error", "[faults]") {
