@@ -50,8 +50,8 @@ CATCH_TEST_CASE("a terminal shows one line that is redrawn and fits it, instead 
 
 CATCH_TEST_CASE("NO_COLOR leaves the line and takes the colours, another character set takes the blocks") {
   auto environment = utf8_terminal();
-  environment["NO_COLOR"] = "1";
-  environment["LC_ALL"] = "C";
+  environment.insert_or_assign("NO_COLOR", std::string("1"));
+  environment.insert_or_assign("LC_ALL", std::string("C"));
   RunningProgram program(tiny_training({"--steps", "2"}), kColumns, environment);
   CATCH_CHECK(program.finish() == 0);
   CATCH_CHECK(program.count(kRedraw) > 2);
