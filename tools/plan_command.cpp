@@ -79,12 +79,18 @@ StepStats since(StepStats now, const StepStats& before) {
   return now;
 }
 
-// The second pass is like those of later steps: the first one makes room on demand and learns.
-StepStats measure_pass(TrainingJob& job) {
+// Runs the passes of a step, which make room on demand and are recorded, and looks at what that foretells.
+Plan record_step(TrainingJob& job, std::int64_t num_passes) {
   job.begin_step(1);
-  job.run_pass();
+  for (std::int64_t pass = 0; pass < num_passes; ++pass) job.run_pass();
+  return job.plan();
+}
+
+// A pass like those of later steps, foretold; where there are several, not the first, which is of its own kind.
+StepStats measure_pass(TrainingJob& job, std::int64_t num_passes) {
+  job.begin_step(1);
+  if (num_passes > 1) job.run_pass();
   const StepStats before = job.stats_so_far();
-  job.begin_step(1);
   job.run_pass();
   return since(job.stats_so_far(), before);
 }
@@ -92,8 +98,8 @@ StepStats measure_pass(TrainingJob& job) {
 Foretold foretell(TrainingJob& job, const EngineConfig& config, const Rates& rates) {
   Foretold foretold;
   try {
-    const StepStats pass = measure_pass(job);
-    foretold.plan = job.plan();
+    foretold.plan = record_step(job, config.gradient_accumulation_steps);
+    const StepStats pass = measure_pass(job, config.gradient_accumulation_steps);
     foretold.costs = costs_of(config, foretold.plan, pass, rates);
     foretold.estimate = estimate_step(*foretold.costs);
     foretold.fingerprint = job.fingerprint();

@@ -254,9 +254,9 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
     if (move->to != tier) stay(resident);
     if (move->from != tier && move->to != tier) finish_move(resident);
   }
-  const CopyState state = resident->on(tier).state;
-  if (state != CopyState::kAbsent) {
-    stats_.prefetch_hits += state == CopyState::kArriving;
+  const bool is_ahead = std::exchange(resident->ahead, false);
+  if (resident->on(tier).state != CopyState::kAbsent) {
+    stats_.prefetch_hits += is_ahead;
     return;
   }
   if (resident->blank || access == Access::kOverwrite) return fill_blank(resident, tier, access);

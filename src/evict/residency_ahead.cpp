@@ -79,6 +79,7 @@ bool Residency::try_prefetch(Resident* resident, Tier tier) {
   } catch (const OutOfMemory&) {  // somebody else took the room
     return false;
   }
+  resident->ahead = true;
   return true;
 }
 

@@ -64,6 +64,7 @@ struct Resident {
   std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
   bool blank = false;    // no content worth moving: zeros when read
+  bool ahead = false;    // fetched ahead and not used since
   bool dying = false;    // goes when the last pin does
   bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;

@@ -115,7 +115,9 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
   core.data_->refuse_new_parameters();
   core.data_->reclaim();
   if (!records_) core.runtime_->check_excess();
-  const std::uint64_t call = mix(mix(signature, core.id_), core.module_->is_training());
+  // Later passes of a step add to gradients that the first one makes: other operators, so another trace.
+  const std::uint64_t is_later = core.next_.num_passes > 0;
+  const std::uint64_t call = mix(mix(mix(signature, core.id_), core.module_->is_training()), is_later);
   core.runtime_->residency().with_timeline([&](evict::Timeline& timeline) {
     if (!records_) return timeline.suspend();
     if (!timeline.in_pass()) timeline.begin_pass(call);

@@ -332,6 +332,16 @@ CATCH_TEST_CASE_METHOD(OneThread, "plan() foretells the need of every moment and
   CATCH_CHECK(tier_plan(plan, Tier::kGpu).smallest_bytes >= tier_plan(plan, Tier::kGpu).working_set_bytes);
 }
 
+CATCH_TEST_CASE_METHOD(OneThread, "with accumulation only the first step warms up", "[engine]") {
+  auto [engine, optimizer] = initialize_engine(make_deep, tight());
+  for (int step = 0; step < 3; ++step) {
+    optimizer.zero_grad();
+    for (int pass = 0; pass < 3; ++pass) engine.backward(engine(batch(pass)).pow(2).mean());
+    optimizer.step();
+    CATCH_CHECK(engine.stats().is_warm_up == (step == 0));
+  }
+}
+
 // ---- pins and threads -----------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "pin() gives the pointer, without it an absent tensor names itself and what to do",
