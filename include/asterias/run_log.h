@@ -10,6 +10,7 @@
 //
 // Invariants
 //   * Whatever happens to the process, every file is readable: what add() or plan() has returned from is there.
+//   * A folder is one log's at a time; the end of the process, however it comes, frees it.
 //
 // Threading: thread-compatible. Units: in the names.
 #pragma once
@@ -32,8 +33,8 @@ class RunLog {
   using Extra = std::pair<std::string, double>;
 
   // Makes the folder if it is missing, writes the configuration and takes the earlier run's files away. An empty
-  // `folder` makes a log that does nothing. Throws ConfigError when the folder cannot be made, IoError when a file in
-  // it cannot be written.
+  // `folder` makes a log that does nothing. Throws ConfigError when the folder cannot be made or another log writes to
+  // it, IoError when a file in it cannot be written.
   RunLog(const std::string& folder, const EngineConfig& config);
   RunLog(RunLog&&) noexcept;
   RunLog& operator=(RunLog&&) noexcept;

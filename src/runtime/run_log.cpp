@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <sys/file.h>
 #include <system_error>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -68,10 +70,19 @@ std::string hex_text(std::uint64_t value) {
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : nullptr; }
 
-// A file that only grows, by whole lines.
+// The folder is this run's for as long as the file is open. A file system that knows no locks is taken without one.
+void lock_for_this_run(std::FILE* file, const std::string& folder) {
+  if (::flock(::fileno(file), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw ConfigError("another run writes its logs to " + folder + "; name another folder");
+}
+
+// steps.jsonl, which only grows, by whole lines. Holds the folder's lock.
 class Lines {
  public:
-  explicit Lines(std::string path) : path_(std::move(path)), file_(open_file(path_, "we")) {}
+  explicit Lines(const std::string& folder) : path_(folder + "/steps.jsonl"), file_(open_file(path_, "ae")) {
+    lock_for_this_run(file_.get(), folder);
+    if (::ftruncate(::fileno(file_.get()), 0) != 0) throw IoError(errno, path_, 0, "emptying");
+  }
   void add(const std::string& line) { write_text(file_.get(), path_, line + '\n'); }
 
  private:
@@ -136,7 +147,7 @@ std::string make_folder(const std::string& folder) {
 
 struct RunLog::Files {
   explicit Files(const std::string& where)
-      : folder(make_folder(where)), steps(folder + "/steps.jsonl"), table(folder + "/steps.csv") {
+      : folder(make_folder(where)), steps(folder), table(folder + "/steps.csv") {
     std::error_code ignored;
     std::filesystem::remove(folder + "/trace.json", ignored);
   }

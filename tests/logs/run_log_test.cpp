@@ -231,6 +231,21 @@ CATCH_TEST_CASE("files of an earlier run are replaced") {
   CATCH_CHECK_FALSE(std::filesystem::exists(folder.path() + "/trace.json"));
 }
 
+CATCH_TEST_CASE("a folder that another run writes to is refused, and left as it is") {
+  const TemporaryFolder folder;
+  {
+    RunLog log(folder.path(), {});
+    log.note("model", "GPT");
+    log.add(stats_of(1));
+    CATCH_CHECK_THROWS_WITH(RunLog(folder.path(), {}), Catch::Contains("another run writes its logs to " +
+                                                                       folder.path() + "; name another folder"));
+    log.add(stats_of(2));
+    CATCH_CHECK(lines_of(read(folder.path() + "/steps.jsonl")).size() == 2);
+    CATCH_CHECK(Json::parse(read(folder.path() + "/run.json")).at("notes").at("model") == "GPT");
+  }
+  CATCH_CHECK_NOTHROW(RunLog(folder.path(), {}));
+}
+
 CATCH_TEST_CASE("a killed run leaves a folder that can be read", "[fault]") {
   const TemporaryFolder folder;
   const pid_t child = ::fork();
@@ -253,6 +268,7 @@ CATCH_TEST_CASE("a killed run leaves a folder that can be read", "[fault]") {
   CATCH_CHECK(lines_of(read(folder.path() + "/steps.csv")).size() == 61);
   CATCH_CHECK(Json::parse(read(folder.path() + "/trace.json")).at("otherData").at("steps").size() == 60);
   CATCH_CHECK(Json::parse(read(folder.path() + "/run.json")).at("notes").at("step") == 60);
+  CATCH_CHECK_NOTHROW(RunLog(folder.path(), {}));  // and that is free again
 }
 
 CATCH_TEST_CASE("a folder that cannot be made is a complaint about it") {
