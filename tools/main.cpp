@@ -63,6 +63,24 @@ struct Command {
   std::function<ExitCode()> run;
 };
 
+// The command line as a shell takes it again.
+std::string command_text(char** argv) {
+  std::string text;
+  for (char** word = argv; *word != nullptr; ++word) {
+    if (!text.empty()) text += ' ';
+    const std::string plain = *word;
+    const bool is_bare = !plain.empty() && plain.find_first_of(" \t\n\"'\\$`*?[]{}()<>|&;#~!") == std::string::npos;
+    if (is_bare) {
+      text += plain;
+      continue;
+    }
+    text += '\'';
+    for (const char c : plain) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    text += '\'';
+  }
+  return text;
+}
+
 Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
   CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
   flags.declare(*train);
@@ -70,7 +88,7 @@ Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
   return {train, [&flags, argv] {
             const TrainOptions options = flags.resolve();
             let_idle_threads_sleep(argv);
-            return run_train(options);
+            return run_train(options, command_text(argv));
           }};
 }
 

@@ -48,12 +48,12 @@ bool is_due(std::int64_t step, std::int64_t every) { return every > 0 && step % 
 // One run from the first step to the summary.
 class TrainRun {
  public:
-  TrainRun(const TrainOptions& options, RunLog& log)
+  TrainRun(const TrainOptions& options, const std::string& command, RunLog& log)
       : options_(options), log_(log), view_(make_run_view(options)), schedule_(schedule_of(options)), job_(options) {
     totals_.build_ms = ms_since(start_);
     plan_ = job_.plan();
     view_->on_start({options_, plan_, job_.data_bytes(), job_.num_threads()});
-    write_notes();
+    write_notes(command);
   }
 
   ExitCode run() {
@@ -69,12 +69,26 @@ class TrainRun {
   }
 
  private:
-  void write_notes() {
+  void write_notes(const std::string& command) {
+    log_.note("command", command);
     log_.note("model", model_text(options_));
     log_.note("data", options_.data_path);
     log_.note("data_bytes", static_cast<std::int64_t>(job_.data_bytes()));
     log_.note("steps", options_.steps);
     log_.note("tokens_per_step", options_.tokens_per_step());
+    log_.note("seed", std::to_string(options_.seed));  // all 64 bits, which a JSON number would not keep
+    log_.note("threads", static_cast<std::int64_t>(job_.num_threads()));
+    log_.note("batch", options_.batch);
+    log_.note("accumulate", options_.accumulate);
+    log_.note("sequence", options_.model.sequence);
+    log_.note("layers", options_.model.layers);
+    log_.note("hidden", options_.model.hidden);
+    log_.note("heads", options_.model.heads);
+    log_.note("vocabulary", options_.model.vocabulary);
+    log_.note("dropout", static_cast<double>(options_.model.dropout));
+    log_.note("schedule", std::string(lr_decay_name(options_.schedule.decay)));
+    log_.note("warmup_steps", options_.schedule.warmup_steps);
+    log_.note("min_lr", options_.schedule.min_lr);
   }
 
   void take_step(std::int64_t step) {
@@ -156,12 +170,12 @@ void note_failure(RunLog& log, const std::string& why) {
 
 }  // namespace
 
-ExitCode run_train(const TrainOptions& options) {
+ExitCode run_train(const TrainOptions& options, const std::string& command) {
   fail_when_the_reader_goes();
   const InterruptHandler interrupts;
   RunLog log(options.log_dir, options.config);
   try {
-    return TrainRun(options, log).run();
+    return TrainRun(options, command, log).run();
   } catch (const std::exception& error) {
     note_failure(log, error.what());
     throw;

@@ -146,8 +146,7 @@ std::string make_folder(const std::string& folder) {
 }  // namespace
 
 struct RunLog::Files {
-  explicit Files(const std::string& where)
-      : folder(make_folder(where)), steps(folder), table(folder + "/steps.csv") {
+  explicit Files(const std::string& where) : folder(make_folder(where)), steps(folder), table(folder + "/steps.csv") {
     std::error_code ignored;
     std::filesystem::remove(folder + "/trace.json", ignored);
   }

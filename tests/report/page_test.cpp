@@ -32,11 +32,48 @@ CATCH_TEST_CASE("a full log folder becomes a page with every picture", "[report]
   const std::string page = page_of(folder);
   for (const char* words :
        {"Asterias run: done", "659b4b4445340888", "GPT, 2 layers", "1,234,567", "10.0 at first, 1.0000 at last",
-        ">100 ms<", ">640<", "Loss over steps", "Time of each step by phase", "Memory of cpu at the end of each step",
+        ">90.0 ms<", ">711<", "Loss over steps", "Time of each step by phase", "Memory of cpu at the end of each step",
         "Bytes over each edge by step", "Timeline of step 2", "Memory of cpu over step 2",
         "Where each chunk lay over step 2", "NVMe read chunk 12 exp_avg, 4 KiB, 2.50 ms at 5.00 ms", "no limit"})
     CATCH_CHECK(holds(page, words));
   CATCH_CHECK_FALSE(holds(page, "class=\"notes\""));
+}
+
+CATCH_TEST_CASE("means are of steps after warm-up without validations, and the rate is of all their tokens",
+                "[report]") {
+  const TemporaryFolder folder;
+  folder.add("run.json", R"({"notes":{"tokens_per_step":100,"steps":9}})");
+  const std::string warm_up = R"({"step":1,"warm_up":true,"wall_ms":900,"tokens_per_second":100})";
+  folder.add("steps.jsonl", warm_up + "\n");
+  CATCH_CHECK_FALSE(holds(page_of(folder), "mean step"));
+  folder.add("steps.jsonl", warm_up + "\n" + R"({"step":2,"wall_ms":9000,"tokens_per_second":1000})" + "\n" +
+                                R"({"step":3,"wall_ms":300,"tokens_per_second":500})" + "\n");
+  const std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "<dt>mean step after warm-up</dt><dd>150 ms</dd>"));
+  CATCH_CHECK(holds(page, "<dt>mean tokens/s after warm-up</dt><dd>667</dd>"));
+  CATCH_CHECK(holds(page, "<dt>planned steps</dt><dd>9</dd>"));
+}
+
+CATCH_TEST_CASE("a failed run has a short heading, and its error below", "[report]") {
+  const TemporaryFolder folder;
+  folder.add("run.json", R"({"end":{"how":"failed: the cpu budget is too small: 1 MiB\n  set tiers.cpu.limit"}})");
+  const std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "<h1>Asterias run: failed</h1>"));
+  CATCH_CHECK(holds(page, "<p class=\"failure\">the cpu budget is too small: 1 MiB\n  set tiers.cpu.limit</p>"));
+}
+
+CATCH_TEST_CASE("edges that carried nothing have no picture", "[report]") {
+  const TemporaryFolder folder;
+  tests::add_sample_logs(folder, 3);
+  CATCH_CHECK_FALSE(holds(page_of(folder), "D2H</text>"));
+  CATCH_CHECK(holds(page_of(folder), "NVMe read</text>"));
+  CATCH_CHECK_FALSE(holds(page_of(folder), "gpu (compute tier)"));
+  folder.add("steps.jsonl", R"({"step":1,"wall_ms":9,"stall_h2d_ms":0,"h2d_bytes":0,"evictions_clean":0,"fetches":0})"
+                            "\n");
+  const std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "No byte moved between tiers."));
+  CATCH_CHECK(holds(page, "No step waited for a byte."));
+  CATCH_CHECK_FALSE(holds(page, "Evictions by step"));
 }
 
 CATCH_TEST_CASE("a tier holds what it held until the next sample", "[report]") {

@@ -10,7 +10,7 @@
 namespace asterias::tests {
 namespace {
 
-CATCH_TEST_CASE("the log folder holds a line of JSON per step, and a configuration that repeats the run") {
+CATCH_TEST_CASE("the log folder holds a line of JSON per step, the configuration and the command") {
   const TemporaryFolder folder;
   const std::string logs = folder.path() + "/a/b";
   const Run run = train_tiny({"--steps", "3", "--lr", "0.02", "--accumulate", "2", "--log-dir", logs, "--set",
@@ -37,6 +37,19 @@ CATCH_TEST_CASE("the log folder holds a line of JSON per step, and a configurati
   CATCH_CHECK(config.at("train_batch_size") == 4);
   CATCH_CHECK(config.at("placement").at("eviction") == "lru");
 
+  const auto notes = nlohmann::json::parse(read_file(logs + "/run.json")).at("notes");
+  CATCH_CHECK(
+      notes.at("command").get<std::string>().ends_with("--steps 3 --lr 0.02 --accumulate 2 --log-dir " + logs +
+                                                       " --set default_chunk_size=64KiB --set placement.eviction=lru"));
+  CATCH_CHECK(notes.at("seed") == "1");
+  CATCH_CHECK(notes.at("threads") == 1);
+  CATCH_CHECK(notes.at("schedule") == "constant");
+  CATCH_CHECK(notes.at("layers") == 2);
+  CATCH_CHECK(notes.at("heads") == 2);
+  CATCH_CHECK(notes.at("sequence") == 32);
+  CATCH_CHECK(notes.at("batch") == 2);
+
+  // The configuration is the engine's part of the run; the flags say the rest.
   const Run again = train_tiny({"--steps", "3", "--config", logs + "/config.resolved.json"});
   CATCH_CHECK(again.last_line() == run.last_line());
 }

@@ -22,16 +22,23 @@ std::string number_fact(const std::string& name, double value, Unit unit) {
   return std::isfinite(value) ? fact(name, quantity_text(value, unit)) : "";
 }
 
-// The mean over steps after warm-up; over all steps when there are no others. NaN: nothing to go by.
-double warm_mean(const RunFolder& run, const std::vector<double>& values) {
+// What the steps after warm-up took, without validations and samples. NaN: no such step, or the logs do not say.
+struct WarmSteps {
+  double mean_ms = kNaN, tokens_per_second = kNaN;
+};
+
+WarmSteps warm_steps(const RunFolder& run) {
   const auto warm_up = run.steps.column_or_zero("warm_up");
-  double sum = 0, count = 0, sum_all = 0, count_all = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) continue;
-    sum_all += values[i], ++count_all;
-    if (warm_up[i] == 0) sum += values[i], ++count;
+  const auto ms = training_ms(run), rates = tokens_per_second(run);
+  double count = 0, total_ms = 0, total_tokens = 0;
+  for (std::size_t i = 0; i < ms.size(); ++i) {
+    if (warm_up[i] != 0 || !std::isfinite(ms[i])) continue;
+    ++count;
+    total_ms += ms[i];
+    total_tokens += rates[i] * ms[i] / 1e3;
   }
-  return count > 0 ? sum / count : count_all > 0 ? sum_all / count_all : kNaN;
+  if (!(total_ms > 0)) return {};
+  return {total_ms / count, total_tokens / total_ms * 1e3};
 }
 
 double first_finite(const std::vector<double>& values) {
@@ -65,7 +72,7 @@ std::string other_facts(const RunFolder& run) {
   std::string list;
   for (const auto& [key, value] : run.facts) {
     if (key == "model") continue;
-    std::string name = key;
+    std::string name = key == "steps" ? "planned steps" : key;
     std::replace(name.begin(), name.end(), '_', ' ');
     list += fact(name, value);
   }
@@ -111,13 +118,20 @@ std::string tier_row(const RunFolder& run, const std::string& name) {
 }  // namespace
 
 std::string ending(const RunFolder& run) {
-  return run.how_it_ended.empty() ? "no end on record: still running, or killed" : run.how_it_ended;
+  return run.how_it_ended.empty() ? "no end on record: still running, or killed"
+                                  : run.how_it_ended.substr(0, run.how_it_ended.find(": "));
+}
+
+std::string failure(const RunFolder& run) {
+  const std::size_t colon = run.how_it_ended.find(": ");
+  return colon == std::string::npos ? "" : run.how_it_ended.substr(colon + 2);
 }
 
 std::string facts_list(const RunFolder& run) {
+  const WarmSteps warm = warm_steps(run);
   return "<dl class=\"facts\">\n" + model_fact(run) + steps_fact(run) + loss_fact(run) +
-         number_fact("mean step after warm-up", warm_mean(run, step_ms(run.steps)), Unit::kMilliseconds) +
-         number_fact("mean tokens/s after warm-up", warm_mean(run, tokens_per_second(run)), Unit::kPlain) +
+         number_fact("mean step after warm-up", warm.mean_ms, Unit::kMilliseconds) +
+         number_fact("mean tokens/s after warm-up", warm.tokens_per_second, Unit::kPlain) +
          fact("fingerprint", run.fingerprint) + plan_facts(run) + other_facts(run) + about_facts(run) + "</dl>\n";
 }
 

@@ -9,8 +9,11 @@
 
 namespace asterias::tools::report {
 
-// "done", "interrupted", "failed: ...", or that no end is on record.
+// "done", "interrupted", "failed", or that no end is on record.
 std::string ending(const RunFolder& run);
+
+// Why a run failed, with its remedies; empty when it did not.
+std::string failure(const RunFolder& run);
 
 // A list of names and values, as HTML.
 std::string facts_list(const RunFolder& run);

@@ -33,9 +33,14 @@ std::string notes_list(const RunFolder& run) {
   return list + "</ul>\n";
 }
 
+std::string failure_paragraph(const RunFolder& run) {
+  const std::string why = failure(run);
+  return why.empty() ? "" : "<p class=\"failure\">" + escaped(why) + "</p>\n";
+}
+
 std::string top(const RunFolder& run) {
-  return "<h1>Asterias run: " + escaped(ending(run)) + "</h1>\n<p class=\"path\">" + escaped(run.path) + "</p>\n" +
-         facts_list(run) + tier_table(run) + notes_list(run);
+  return "<h1>Asterias run: " + escaped(ending(run)) + "</h1>\n" + failure_paragraph(run) + "<p class=\"path\">" +
+         escaped(run.path) + "</p>\n" + facts_list(run) + tier_table(run) + notes_list(run);
 }
 
 std::string by_step(const RunFolder& run) {

@@ -14,6 +14,7 @@ body{margin:0 auto;max-width:1200px;padding:20px 20px 60px;background:var(--page
 h1{font-size:24px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:34px 0 10px}h3{font-size:15px;margin:0}
 p{margin:0}
 .path{color:var(--quiet);overflow-wrap:anywhere}
+.failure{margin:6px 0;white-space:pre-wrap;overflow-wrap:anywhere}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,210px),1fr));gap:10px 20px;margin:18px 0}
 .facts dt{color:var(--quiet);font-size:13px}.facts dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .notes{margin:14px 0;padding:10px 14px 10px 32px;background:var(--card);border-left:4px solid var(--activations);border-radius:4px;
@@ -22,7 +23,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:now
 th,td{padding:5px 14px;text-align:right;border-bottom:1px solid var(--grid)}
 th:first-child{text-align:left;padding-left:0}thead th{color:var(--quiet);font-weight:400;font-size:13px}
 tbody th{font-weight:400}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:16px}
 figure{margin:0;padding:14px 16px;background:var(--card);border-radius:8px;min-width:0;display:flex;flex-direction:column}
 .wide{grid-column:1/-1}
 figcaption p,.missing p{color:var(--quiet);font-size:13px;margin-bottom:8px}
@@ -45,7 +46,7 @@ pre{margin:0;padding:14px 16px;background:var(--card);border-radius:8px;overflow
 details summary{cursor:pointer;font-size:18px;font-weight:600;margin:34px 0 10px}
 .defs{position:absolute;width:0;height:0}
 @media (max-width:560px){body{padding:14px 12px 40px}figure{padding:12px 10px}h1{font-size:20px}figure>svg text{font-size:15px}
-  .facts{grid-template-columns:repeat(auto-fill,minmax(150px,1fr))}th,td{padding:5px 8px}}
+  .facts{grid-template-columns:repeat(auto-fill,minmax(150px,1fr))}table{white-space:normal}th,td{padding:5px 6px}}
 @media print{body{background:none}figure{break-inside:avoid}}
 )";
 

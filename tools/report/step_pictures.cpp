@@ -33,6 +33,24 @@ std::string known_column(const RunFolder& run, std::initializer_list<const char*
   return *names.begin();
 }
 
+std::string rate_column(const RunFolder& run) { return known_column(run, {"tokens_per_second", "tokens_per_s"}); }
+
+double tokens_per_step(const RunFolder& run) {
+  const auto fact = run.facts.find("tokens_per_step");
+  return fact == run.facts.end() ? kNaN : std::strtod(fact->second.c_str(), nullptr);
+}
+
+// The logs have figures, and all of them are 0.
+bool is_still(const Chart& chart) {
+  bool has_figures = false;
+  for (const auto& series : chart.series)
+    for (const double value : series.values) {
+      if (std::isfinite(value) && value != 0) return false;
+      has_figures = has_figures || value == 0;
+    }
+  return has_figures;
+}
+
 // ---- learning -------------------------------------------------------------------------------------------------------
 
 std::string loss_figure(const RunFolder& run) {
@@ -118,6 +136,7 @@ std::string stalls_figure(const RunFolder& run) {
     add_column(chart, run, "stall_fetch_ms", "bytes to arrive", "nvme_read");
     add_column(chart, run, "stall_evict_ms", "room", "nvme_write");
   }
+  if (is_still(chart)) return missing_figure("Stalls by cause", "No step waited for a byte.");
   return chart_figure("Stalls by cause",
                       "What the engine's thread waited for, in the colour of the edge it waited for.", chart,
                       Drawing::kBars);
@@ -161,21 +180,25 @@ std::string tier_figure(const RunFolder& run, const std::string& tier) {
 
 }  // namespace
 
-std::vector<double> step_ms(const StepTable& steps) {
-  auto ms = steps.column("wall_ms");
-  const auto forward = steps.column("forward_ms"), backward = steps.column("backward_ms"),
-             update = steps.column("update_ms");
-  for (std::size_t i = 0; i < ms.size(); ++i)
-    if (!std::isfinite(ms[i])) ms[i] = forward[i] + backward[i] + update[i];
+std::vector<double> training_ms(const RunFolder& run) {
+  const double tokens = tokens_per_step(run);
+  const auto rates = run.steps.column(rate_column(run)), forward = run.steps.column("forward_ms"),
+             backward = run.steps.column("backward_ms"), update = run.steps.column("update_ms");
+  auto ms = run.steps.column("wall_ms");
+  for (std::size_t i = 0; i < ms.size(); ++i) {
+    const double phases = forward[i] + backward[i] + update[i];
+    if (tokens > 0 && rates[i] > 0)
+      ms[i] = tokens / rates[i] * 1e3;
+    else if (std::isfinite(phases))
+      ms[i] = phases;
+  }
   return ms;
 }
 
 std::vector<double> tokens_per_second(const RunFolder& run) {
-  const std::string logged = known_column(run, {"tokens_per_second", "tokens_per_s"});
-  if (run.steps.has(logged)) return run.steps.column(logged);
-  const auto fact = run.facts.find("tokens_per_step");
-  const double tokens = fact == run.facts.end() ? kNaN : std::strtod(fact->second.c_str(), nullptr);
-  auto rates = step_ms(run.steps);
+  if (const std::string logged = rate_column(run); run.steps.has(logged)) return run.steps.column(logged);
+  const double tokens = tokens_per_step(run);
+  auto rates = training_ms(run);
   for (double& rate : rates) rate = rate > 0 ? tokens / rate * 1e3 : kNaN;
   return rates;
 }
@@ -209,6 +232,8 @@ std::string traffic_section(const RunFolder& run) {
   Chart fetches = over_steps(run, "Fetches by step", Unit::kCount);
   add_column(fetches, run, "prefetch_hits", "there or on its way when used", "cheap");
   add_column(fetches, run, "fetches", "all fetches", "dear");
+  if (is_still(edges) && is_still(evictions) && is_still(fetches))
+    return section("Traffic", missing_figure("Bytes per edge", "No byte moved between tiers."));
   return section(
       "Traffic",
       chart_figure("Bytes per edge", "Between DRAM and accelerator, and to and from the drive.", edges,

@@ -10,8 +10,9 @@
 
 namespace asterias::tools::report {
 
-// Milliseconds from one step's end to the next one's: wall_ms, or the sum of the phases in logs that lack it.
-std::vector<double> step_ms(const StepTable& steps);
+// Milliseconds that each step trained, without validations and samples: by its tokens and their rate, else the sum of
+// the phases; wall_ms in logs that tell neither.
+std::vector<double> training_ms(const RunFolder& run);
 
 // As logged, or from the facts' tokens per step.
 std::vector<double> tokens_per_second(const RunFolder& run);

@@ -51,11 +51,17 @@ Lane lane_of(const TracedStep& step, Track track) {
   return lane;
 }
 
-std::string timeline_key() {
+// Lanes of the edges and the stalls are shown where something lies in them.
+bool is_shown(const TracedStep& step, Track track) {
+  return track < Track::kH2d || !step.tracks[static_cast<std::size_t>(track)].empty();
+}
+
+std::string timeline_key(const TracedStep& step) {
   std::string key = "<ul class=\"legend\">";
   for (const char* phase : {"forward", "backward", "update"}) key += legend_entry(phase, phase);
   for (const Track track : {Track::kCompute, Track::kH2d, Track::kD2h, Track::kNvmeRead, Track::kNvmeWrite})
-    key += legend_entry(kTrackColours[static_cast<int>(track)], kTrackNames[static_cast<int>(track)]);
+    if (is_shown(step, track))
+      key += legend_entry(kTrackColours[static_cast<int>(track)], kTrackNames[static_cast<int>(track)]);
   return key + "</ul>\n";
 }
 
@@ -64,11 +70,12 @@ std::string timeline_figure(const TracedStep& step) {
   chart.label = "Timeline of step " + std::to_string(step.step);
   chart.x_name = "since the step began";
   chart.to = step.length_ms;
-  for (int track = 0; track < kNumTracks; ++track) chart.lanes.push_back(lane_of(step, static_cast<Track>(track)));
+  for (int track = 0; track < kNumTracks; ++track)
+    if (is_shown(step, static_cast<Track>(track))) chart.lanes.push_back(lane_of(step, static_cast<Track>(track)));
   return figure("Timeline",
                 "Who worked when; a stall has the colour of the edge it waited for. Rest the pointer on a span for its "
                 "name; spans too near to tell apart are one. trace.json opens in ui.perfetto.dev for a closer look.",
-                timeline_key(), lane_chart(chart), /*wide=*/true);
+                timeline_key(step), lane_chart(chart), /*wide=*/true);
 }
 
 // ---- memory ---------------------------------------------------------------------------------------------------------
@@ -152,6 +159,12 @@ Lane lane_of(const TracedChunk& chunk) {
   return lane;
 }
 
+bool holds_chunks(const TracedStep& step, const std::string& tier) {
+  return std::any_of(step.chunks.begin(), step.chunks.end(), [&](const TracedChunk& chunk) {
+    return std::any_of(chunk.stays.begin(), chunk.stays.end(), [&](const auto& stay) { return stay.tier == tier; });
+  });
+}
+
 std::string residency_figure(const TracedStep& step) {
   const auto chunks = by_list(step.chunks);
   if (chunks.empty() || !(step.num_moments > 0)) return missing_figure("Residency", "The trace does not say.");
@@ -167,7 +180,8 @@ std::string residency_figure(const TracedStep& step) {
   map.lane_height = std::clamp(std::floor(640 / rows), 2., 14.);
   map.lane_gap = map.lane_height > 4 ? 1 : 0;
   std::string key = "<ul class=\"legend\">";
-  for (const char* tier : kTiers) key += legend_entry(tier, tier_name_for_readers(tier));
+  for (const char* tier : kTiers)
+    if (holds_chunks(step, tier)) key += legend_entry(tier, tier_name_for_readers(tier));
   std::string reading = "A row per chunk, list by list; the colour is the tier that holds it, the fastest of several.";
   if (every > 1)
     reading += " One of " + std::to_string(every) + " of the " + std::to_string(chunks.size()) + " rows is shown.";
