@@ -1,7 +1,9 @@
 #include "tools/exit_code.hpp"
 
+#include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include <c10/util/Exception.h>
 
@@ -16,6 +18,14 @@ ExitCode report(ExitCode code, const char* message) {
   return code;
 }
 
+// What to do about a file that could not grow; "" where that is not the trouble.
+std::string remedy(const IoError& error) {
+  const bool is_swap = error.path().ends_with(".swap");
+  if (error.error_number() == EFBIG) return "\n  files may be no longer here (ulimit -f); raise that limit";
+  if (error.error_number() != ENOSPC && error.error_number() != EDQUOT) return "";
+  return is_swap ? "\n  free room there, name another --nvme-path, or lower what is needed" : "\n  free room there";
+}
+
 }  // namespace
 
 ExitCode report_current_exception() {
@@ -28,7 +38,7 @@ ExitCode report_current_exception() {
   } catch (const OutOfMemory& error) {
     return report(ExitCode::kBudget, error.what());
   } catch (const IoError& error) {
-    return report(ExitCode::kIo, error.what());
+    return report(ExitCode::kIo, (error.what() + remedy(error)).c_str());
   } catch (const c10::Error& error) {
     return report(ExitCode::kOther, error.what_without_backtrace());
   } catch (const std::exception& error) {

@@ -2,8 +2,10 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <limits>
 
-#include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "runtime/config.hpp"
 
 namespace asterias::tools {
 
@@ -18,6 +20,10 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
   return {check, "", "whole number"};
 }
 
+CLI::Validator number_at_least_0() {
+  return number_below(std::numeric_limits<double>::infinity(), "a finite number, 0 or more");
+}
+
 CLI::Validator number_below(double bound, const char* wants) {
   const auto check = [bound, wants](const std::string& text) -> std::string {
     char* end = nullptr;
@@ -28,10 +34,16 @@ CLI::Validator number_below(double bound, const char* wants) {
   return {check, "", "number"};
 }
 
-CLI::Validator byte_size() {
+CLI::Validator byte_limit() {
   const auto check = [](const std::string& text) -> std::string {
-    if (parse_bytes(text).value_or(0) > 0) return "";
-    return "'" + text + "' is not a size above 0; write 512MiB, 8GiB or 1.5GB";
+    EngineConfig scratch;
+    try {
+      scratch.set("tiers.cpu.limit=" + text);
+    } catch (const ConfigError&) {
+      // it stays unset
+    }
+    if (scratch.tiers.cpu.limit.is_set()) return "";
+    return "'" + text + "' is neither a size above 0 nor a share; write 512MiB, 8GiB, 1.5GB or 80%";
   };
   return {check, "", "size"};
 }

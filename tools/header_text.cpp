@@ -1,5 +1,6 @@
 #include "tools/header_text.hpp"
 
+#include "tools/model_presets.hpp"
 #include "tools/number_text.hpp"
 #include "tools/version_text.hpp"
 
@@ -17,16 +18,29 @@ const char* optimizer_text(OptimizerType type) {
   return "?";
 }
 
+std::string counted(std::int64_t count, const char* what) {
+  return printf_text("%lld %s%s", integer(count), what, count == 1 ? "" : "s");
+}
+
+// " 125m", if flags left that shape as it is.
+std::string preset_text(const TrainOptions& options) {
+  const auto preset = find_preset(options.preset);
+  const auto& model = options.model;
+  const bool is_whole = preset && preset->layers == model.layers && preset->hidden == model.hidden &&
+                        preset->heads == model.heads && preset->vocabulary == model.vocabulary;
+  return is_whole ? " " + options.preset : "";
+}
+
 std::string training_text(const TrainOptions& options) {
   const auto& config = options.config;
-  std::string text = printf_text("%lld step%s of %lld tokens", integer(options.steps), options.steps == 1 ? "" : "s",
-                                 integer(options.tokens_per_step()));
+  std::string text =
+      printf_text("%s of %lld tokens", counted(options.steps, "step").c_str(), integer(options.tokens_per_step()));
   if (options.accumulate > 1) text += printf_text(" in %lld passes", integer(options.accumulate));
   text += printf_text(", %s, lr %g", optimizer_text(config.optimizer.type), config.optimizer.params.lr.value_or(0));
   if (options.schedule.decay != LrDecay::kConstant)
     text += printf_text(" %s to %g", lr_decay_name(options.schedule.decay).data(), options.schedule.min_lr);
   if (options.schedule.warmup_steps > 0)
-    text += printf_text(" after %lld steps of warm-up", integer(options.schedule.warmup_steps));
+    text += printf_text(" after %s of warm-up", counted(options.schedule.warmup_steps, "step").c_str());
   const double clipping = config.gradient_clipping.value_or(0);
   if (clipping > 0) text += printf_text(", clipping at %g", clipping);
   const double decay = config.optimizer.params.weight_decay.value_or(0);
@@ -47,9 +61,9 @@ std::string budgets_text(const RunStart& start) {
 
 std::string model_text(const TrainOptions& options) {
   const auto& model = options.model;
-  std::string text = printf_text("GPT%s%s, %lld layers, hidden %lld, %lld heads, sequences of %lld",
-                                 options.preset.empty() ? "" : " ", options.preset.c_str(), integer(model.layers),
-                                 integer(model.hidden), integer(model.heads), integer(model.sequence));
+  std::string text = printf_text("GPT%s, %s, hidden %lld, %s, sequences of %lld", preset_text(options).c_str(),
+                                 counted(model.layers, "layer").c_str(), integer(model.hidden),
+                                 counted(model.heads, "head").c_str(), integer(model.sequence));
   const models::GptOptions bytes;
   if (model.vocabulary != bytes.vocabulary) text += printf_text(", %lld tokens", integer(model.vocabulary));
   if (model.dropout > 0) text += printf_text(", dropout %g", model.dropout);

@@ -1,4 +1,5 @@
 // The program `asterias`: picks the command, and turns what it throws into one message and an exit code.
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -6,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/nearest_word.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/plan_command.hpp"
 #include "tools/report_command.hpp"
@@ -39,6 +41,24 @@ std::string single_spaced(std::string text) {
   return text;
 }
 
+// The names without their dashes, which every flag has and none is told apart by.
+std::vector<std::string> flags_of(const CLI::App& command) {
+  std::vector<std::string> flags;
+  for (const auto* option : command.get_options())
+    for (const auto& name : option->get_lnames()) flags.push_back(name);
+  return flags;
+}
+
+// Says what `word` is not, and what it may have been meant to be.
+std::string unknown_text(const CLI::App& app, const std::string& word) {
+  const std::string message = "'" + word + "' is no flag or subcommand here";
+  if (!word.starts_with("--")) return message;
+  const auto named = app.get_subcommands();
+  const auto nearest =
+      asterias::nearest_word(word.substr(2, word.find('=') - 2), flags_of(named.empty() ? app : *named.front()));
+  return nearest ? message + "; did you mean --" + *nearest + "?" : message;
+}
+
 // CLI11 gives each kind of wrong flag a code of its own; here they are all usage.
 ExitCode report_parse(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_name() == "CallForHelp") {
@@ -51,8 +71,7 @@ ExitCode report_parse(const CLI::App& app, const CLI::ParseError& error) {
   }
   // What was not understood explains better what is missing than CLI11 does.
   const auto unknown = app.remaining(/*recurse=*/true);
-  const std::string message =
-      unknown.empty() ? error.what() : "'" + unknown.front() + "' is no flag or subcommand here";
+  const std::string message = unknown.empty() ? error.what() : unknown_text(app, unknown.front());
   std::fprintf(stderr, "asterias: %s\nRun with --help for what there is.\n", message.c_str());
   return ExitCode::kUsage;
 }
@@ -83,7 +102,7 @@ std::string command_text(char** argv) {
 
 Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
   CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
-  flags.declare(*train);
+  flags.declare(*train, TrainFlags::Purpose::kTrain);
   train->footer(std::string(kTrainExamples) + "\n" + kFooter);
   return {train, [&flags, argv] {
             const TrainOptions options = flags.resolve();
@@ -94,8 +113,9 @@ Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
 
 Command declare_plan(CLI::App& app, TrainFlags& flags, char** argv) {
   CLI::App* plan = app.add_subcommand("plan", "measure one pass and tell what a training will need and take");
-  flags.declare(*plan);
-  plan->footer("\nTakes the flags of train, changes no weight and writes no logs. " + std::string(kFooter).substr(1));
+  flags.declare(*plan, TrainFlags::Purpose::kPlan);
+  plan->footer("\nTakes the flags of train that a plan can honour, changes no weight and writes no logs. " +
+               std::string(kFooter).substr(1));
   return {plan, [&flags, argv] {
             const TrainOptions options = flags.resolve();
             let_idle_threads_sleep(argv);
@@ -121,6 +141,7 @@ ExitCode run_named(const std::vector<Command>& commands) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // so that a write past `ulimit -f` fails instead of killing
   TrainFlags train_flags, plan_flags;
   ReportFlags report_flags;
   CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");

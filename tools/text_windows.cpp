@@ -18,11 +18,12 @@ void copy_row(const std::vector<unsigned char>& window, BatchSpans batch, std::s
   }
 }
 
-void require_window(const ByteText& text, const std::string& which, TextPart part, std::int64_t sequence) {
+void require_window(const ByteText& text, const std::string& which, TextPart part, std::int64_t sequence,
+                    const char* more_remedy) {
   if (part.size() > static_cast<std::uint64_t>(sequence)) return;
   throw ConfigError("--data " + text.path() + ": " + which + " " + std::to_string(part.size()) +
                     " bytes, and sequences of " + std::to_string(sequence) + " need at least " +
-                    std::to_string(sequence + 1) + "; name a longer text or lower --seq");
+                    std::to_string(sequence + 1) + "; name a longer text or lower --seq" + more_remedy);
 }
 
 }  // namespace
@@ -31,8 +32,11 @@ TextSplit split_text(const ByteText& text, double validation_share, std::int64_t
   const std::uint64_t num_bytes = text.num_bytes();
   const auto num_validation = static_cast<std::uint64_t>(static_cast<double>(num_bytes) * validation_share);
   const TextSplit split{{0, num_bytes - num_validation}, {num_bytes - num_validation, num_bytes}};
-  require_window(text, validation_share > 0 ? "--val-split leaves for training" : "holds", split.training, sequence);
-  if (validation_share > 0) require_window(text, "--val-split gives validation", split.validation, sequence);
+  const bool is_split = validation_share > 0;
+  require_window(text, is_split ? "--val-split leaves for training" : "holds", split.training, sequence,
+                 is_split ? ", or lower --val-split" : "");
+  if (is_split)
+    require_window(text, "--val-split gives validation", split.validation, sequence, ", or raise --val-split");
   return split;
 }
 

@@ -107,8 +107,13 @@ class TrainRun {
     totals_.add(job_.stats(), wall_ms);
     const double tokens_per_second = static_cast<double>(options_.tokens_per_step()) / wall_ms * 1e3;
     log_extras_ = {{"tokens_per_second", tokens_per_second}};
-    view_->on_step(
-        {job_.stats(), tokens_per_second, static_cast<double>(options_.steps - step) * totals_.mean_step_ms() / 1e3});
+    view_->on_step({job_.stats(), tokens_per_second, seconds_left(step)});
+  }
+
+  // As long as the steps so far took, with their share of validations and samples.
+  double seconds_left(std::int64_t step) const {
+    const double evaluation_ms = totals_.evaluation_ms / static_cast<double>(totals_.num_steps);
+    return static_cast<double>(options_.steps - step) * (totals_.mean_step_ms() + evaluation_ms) / 1e3;
   }
 
   void show_plan() {

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "tools/flag_checks.hpp"
 #include "tools/model_presets.hpp"
@@ -22,8 +21,12 @@ constexpr int kMostThreads = 9999;
 
 std::string text(std::int64_t number) { return std::to_string(number); }
 
-void set_limit(ByteLimit& limit, const std::string& size) {
-  if (!size.empty()) limit = ByteLimit{parse_bytes(size), std::nullopt};
+void set_limit(EngineConfig& config, const char* tier, const std::string& limit) {
+  if (!limit.empty()) config.set("tiers." + std::string(tier) + ".limit=" + limit);
+}
+
+void add_complaints(std::vector<std::string>& complaints, const ConfigError& error) {
+  complaints.insert(complaints.end(), error.complaints().begin(), error.complaints().end());
 }
 
 // Makes the three batch sizes agree: what is missing follows from what is there.
@@ -64,9 +67,13 @@ CLI::Option* add_optional(CLI::App& command, const char* name, std::optional<T>&
   return command.add_option(name, value, meaning)->check(check)->type_name(type)->default_str(default_text);
 }
 
+std::string json_content(TrainFlags::Purpose purpose) {
+  return purpose == TrainFlags::Purpose::kTrain ? "a line for the plan, each step, the summary" : "one object";
+}
+
 }  // namespace
 
-void TrainFlags::declare(CLI::App& command) {
+void TrainFlags::declare(CLI::App& command, Purpose purpose) {
   command.option_defaults()->take_last();  // so that a script's flags can be overridden by appending
   command.add_option("--data", options_.data_path, "text to learn; every byte is a token")
       ->required()
@@ -74,9 +81,11 @@ void TrainFlags::declare(CLI::App& command) {
   declare_model(command);
   declare_training(command);
   declare_optimizer(command);
-  declare_validation(command);
+  if (purpose == Purpose::kTrain) declare_validation(command);
   declare_budgets(command);
   declare_files(command);
+  if (purpose == Purpose::kTrain) declare_logs(command);
+  command.add_flag("--json", is_json_, "print JSON only: " + json_content(purpose));
 }
 
 void TrainFlags::declare_model(CLI::App& command) {
@@ -125,7 +134,7 @@ void TrainFlags::declare_training(CLI::App& command) {
 
 void TrainFlags::declare_optimizer(CLI::App& command) {
   command.option_defaults()->group("Optimizer");
-  const auto rate = number_below(1e9, "a number, 0 or more");
+  const auto rate = number_at_least_0();
   add_optional(command, "--lr", lr_, "learning rate", rate, "X", "0.001");
   command.add_option("--schedule", decay_, "after the warm-up: constant, linear or cosine, down to --min-lr")
       ->check(CLI::Validator(
@@ -170,7 +179,7 @@ void TrainFlags::declare_validation(CLI::App& command) {
       ->check(CLI::Validator([](const std::string& prompt) { return prompt.empty() ? "the prompt is empty" : ""; }, "",
                              "prompt"));
   command.add_option("--temperature", options_.sampling.temperature, "0: always the likeliest; 1: as the model has it")
-      ->check(number_below(1e9, "a number, 0 or more"))
+      ->check(number_at_least_0())
       ->type_name("X")
       ->capture_default_str();
 }
@@ -181,7 +190,7 @@ void TrainFlags::declare_budgets(CLI::App& command) {
       ->type_name("NAME")
       ->default_str("auto");
   const auto limit = [&](const char* name, std::string& value, const char* meaning) {
-    command.add_option(name, value, meaning)->check(byte_size())->type_name("SIZE");
+    command.add_option(name, value, meaning)->check(byte_limit())->type_name("SIZE");
   };
   limit("--cpu-limit", cpu_limit_, "DRAM of the whole process, libraries included");
   limit("--gpu-limit", gpu_limit_, "memory of the accelerator; simulated needs it");
@@ -197,6 +206,9 @@ void TrainFlags::declare_files(CLI::App& command) {
       ->type_name("a.b=c")
       ->take_all()
       ->allow_extra_args(false);
+}
+
+void TrainFlags::declare_logs(CLI::App& command) {
   command.add_option("--log-dir", options_.log_dir, "folder for the log files (docs/logs.md); made if missing")
       ->type_name("DIR");
   command.add_option("--trace-steps", trace_steps_, "steps to record for trace.json; unset, with --log-dir: 3")
@@ -206,26 +218,20 @@ void TrainFlags::declare_files(CLI::App& command) {
       ->expected(1, 1'000'000)
       ->take_all();
   command.add_flag("--quiet", is_quiet_, "print the fingerprint only");
-  command.add_flag("--json", is_json_, "print lines of JSON only: plan, steps, summary");
 }
 
 TrainOptions TrainFlags::resolve() const {
   TrainOptions options = options_;
-  options.config = engine_config();
   options.schedule.decay = find_lr_decay(decay_).value_or(LrDecay::kConstant);
   options.output = is_json_ ? OutputKind::kJson : is_quiet_ ? OutputKind::kQuiet : OutputKind::kText;
   std::vector<std::string> complaints;
+  options.config = engine_config(complaints);
+  const bool is_config_whole = complaints.empty();  // else what depends on it would be complained of, wrongly
   if (is_quiet_ && is_json_) complaints.emplace_back("--quiet and --json exclude each other");
   if (betas_.size() == 1) complaints.emplace_back("--betas wants two numbers, such as 0.9,0.95");
   resolve_model(options, complaints);
-  try {
-    resolve_batches(options.config, options);
-  } catch (const ConfigError& error) {
-    complaints.insert(complaints.end(), error.complaints().begin(), error.complaints().end());
-  }
-  resolve_length(options, complaints);
   resolve_validation(options, complaints);
-  resolve_traces(options, complaints);
+  if (is_config_whole) resolve_steps(options, complaints);
   if (!complaints.empty()) throw ConfigError(complaints);
   return options;
 }
@@ -241,14 +247,24 @@ void TrainFlags::resolve_model(TrainOptions& options, std::vector<std::string>& 
     complaints.push_back("--hidden " + text(model.hidden) + " is not a multiple of --heads " + text(model.heads));
 }
 
+void TrainFlags::resolve_steps(TrainOptions& options, std::vector<std::string>& complaints) const {
+  try {
+    resolve_batches(options.config, options);
+  } catch (const ConfigError& error) {
+    add_complaints(complaints, error);
+  }
+  resolve_length(options, complaints);
+  resolve_traces(options, complaints);
+}
+
 // How many steps, and how the rate goes over them.
 void TrainFlags::resolve_length(TrainOptions& options, std::vector<std::string>& complaints) const {
   if (tokens_) options.steps = (*tokens_ - 1) / options.tokens_per_step() + 1;
   const auto& schedule = options.schedule;
   const double lr = options.config.optimizer.params.lr.value_or(kDefaultLr);
   if (schedule.warmup_steps > options.steps)
-    complaints.push_back("--warmup " + text(schedule.warmup_steps) + " is more than the " + text(options.steps) +
-                         " steps of the run");
+    complaints.push_back("--warmup " + text(schedule.warmup_steps) + " is more than --steps, which is " +
+                         text(options.steps));
   if (schedule.min_lr > lr) complaints.push_back("--min-lr is above the learning rate");
   if (schedule.min_lr > 0 && schedule.decay == LrDecay::kConstant)
     complaints.push_back("--min-lr means nothing with a constant rate; give --schedule linear or cosine");
@@ -274,12 +290,22 @@ void TrainFlags::resolve_traces(TrainOptions& options, std::vector<std::string>&
   }
 }
 
-EngineConfig TrainFlags::engine_config() const {
-  EngineConfig config = config_path_.empty() ? EngineConfig{} : EngineConfig::from_file(config_path_);
+EngineConfig TrainFlags::engine_config(std::vector<std::string>& complaints) const {
+  const auto collect = [&](const auto& change) {
+    try {
+      change();
+    } catch (const ConfigError& error) {
+      add_complaints(complaints, error);
+    }
+  };
+  EngineConfig config;
+  collect([&] {
+    if (!config_path_.empty()) config = EngineConfig::from_file(config_path_);
+  });
   if (!config.gradient_clipping) config.gradient_clipping = kDefaultClipping;
   if (!config.optimizer.params.lr) config.optimizer.params.lr = kDefaultLr;
   apply_flags(config);
-  for (const auto& assignment : overrides_) config.set(assignment);
+  for (const auto& assignment : overrides_) collect([&] { config.set(assignment); });
   add_decay_groups(config.optimizer);
   return config;
 }
@@ -295,9 +321,9 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   // A total in the file belongs to the sizes beside it there.
   if (batch_ && (accumulate_ || config.gradient_accumulation_steps > 0)) config.train_batch_size = 0;
   if (!device_.empty()) config.device = device_;
-  set_limit(config.tiers.gpu.limit, gpu_limit_);
-  set_limit(config.tiers.cpu.limit, cpu_limit_);
-  set_limit(config.tiers.nvme.limit, nvme_limit_);
+  set_limit(config, "gpu", gpu_limit_);
+  set_limit(config, "cpu", cpu_limit_);
+  set_limit(config, "nvme", nvme_limit_);
   if (!nvme_path_.empty()) config.tiers.nvme.paths = {nvme_path_};
 }
 

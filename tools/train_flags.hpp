@@ -21,8 +21,13 @@ namespace asterias::tools {
 
 class TrainFlags {
  public:
+  enum class Purpose : std::uint8_t {
+    kTrain,
+    kPlan,  // without validation, samples, logs and --quiet, of which a plan has nothing
+  };
+
   // Declares the flags. `command` must not outlive this object: CLI11 writes the values here.
-  void declare(CLI::App& command);
+  void declare(CLI::App& command, Purpose purpose);
 
   // Joins everything once the command line is parsed. Throws ConfigError with every complaint about the whole.
   TrainOptions resolve() const;
@@ -34,10 +39,12 @@ class TrainFlags {
   void declare_validation(CLI::App& command);
   void declare_budgets(CLI::App& command);
   void declare_files(CLI::App& command);
+  void declare_logs(CLI::App& command);
 
-  EngineConfig engine_config() const;
+  EngineConfig engine_config(std::vector<std::string>& complaints) const;
   void apply_flags(EngineConfig& config) const;
   void resolve_model(TrainOptions& options, std::vector<std::string>& complaints) const;
+  void resolve_steps(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_length(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_validation(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_traces(TrainOptions& options, std::vector<std::string>& complaints) const;

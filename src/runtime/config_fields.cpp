@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/nearest_word.hpp"
 #include "runtime/config_keys.hpp"
 #include "runtime/config_values.hpp"
 
@@ -91,30 +91,20 @@ std::vector<std::string> keys_in(const Fields<Owner>& fields, const std::string&
   return keys;
 }
 
-// Counts the insertions, deletions and replacements from one word to the other (Levenshtein).
-std::size_t edit_distance(std::string_view from, std::string_view to) {
-  std::vector<std::size_t> row(to.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= from.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= to.size(); ++j) {
-      const std::size_t replaced = diagonal + (from[i - 1] != to[j - 1]);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row.back();
-}
-
-// Names the key the user may have meant: the only one of that very name elsewhere, else the most alike in the same
-// section.
+// Says which key the user may have meant: the only one of that very name elsewhere, else the most alike in the same
+// section, else any of that section.
 template <class Owner>
-std::string nearest_key(const Fields<Owner>& fields, const std::string& section, const std::string& key) {
+std::string known_keys(const Fields<Owner>& fields, const std::string& shown, const std::string& section,
+                       const std::string& key) {
+  const std::string one = "the nearest known one is ";
   const auto has_that_name = [&](const auto& field) { return last_part(field.path) == key; };
   if (std::count_if(fields.begin(), fields.end(), has_that_name) == 1)
-    return std::find_if(fields.begin(), fields.end(), has_that_name)->path;
+    return one + join(shown, std::find_if(fields.begin(), fields.end(), has_that_name)->path);
   const auto keys = keys_in(fields, section);
-  const auto nearer = [&](const auto& a, const auto& b) { return edit_distance(key, a) < edit_distance(key, b); };
-  return join(section, *std::min_element(keys.begin(), keys.end(), nearer));
+  if (const auto nearest = nearest_word(key, keys)) return one + join(shown, join(section, *nearest));
+  std::string all = "known here: ";
+  for (const auto& known : keys) all += (&known == &keys.front() ? "" : ", ") + known;
+  return all;
 }
 
 // Reads the object at `section` of the table into `owner`; `shown` is where the table's root stands in the whole.
@@ -137,8 +127,7 @@ void read_section(const Fields<Owner>& fields, const Json& object, const std::st
       complaints.push_back(
           found_want(shown_path, value, "an object, as in {\"" + keys_in(fields, path).front() + "\": ...}"));
     } else {
-      complaints.push_back(shown_path + ": unknown key; the nearest known one is " +
-                           join(shown, nearest_key(fields, section, key)));
+      complaints.push_back(shown_path + ": unknown key; " + known_keys(fields, shown, section, key));
     }
   }
 }

@@ -42,6 +42,12 @@ CATCH_TEST_CASE("an unknown key names its path and the nearest known key") {
   CATCH_CHECK(read_complaint(R"({"": {"prefetch": 1}})").starts_with(R"("": unknown key)"));
 }
 
+CATCH_TEST_CASE("a key that resembles none is told what there is") {
+  CATCH_CHECK(read_complaint(R"({"a": 1})").starts_with("a: unknown key; known here: device, tiers, "));
+  CATCH_CHECK(read_complaint(R"({"placement": {"policy": 1}})") ==
+              "placement.policy: unknown key; known here: eviction");
+}
+
 CATCH_TEST_CASE("a key of another section names where it belongs") {
   CATCH_CHECK(read_complaint(R"({"lr": 1})") == "lr: unknown key; the nearest known one is optimizer.params.lr");
   CATCH_CHECK(read_complaint(R"({"io": {"threads": 1}})") ==

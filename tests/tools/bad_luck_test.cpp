@@ -45,7 +45,8 @@ void check_io_error(const Run& run, const TemporaryFolder& swap, const std::stri
   CATCH_CHECK(run.err.starts_with("asterias: " + what));
   CATCH_CHECK(run.says(swap.path() + "/asterias-"));
   CATCH_CHECK(run.says(" at offset "));
-  CATCH_CHECK(run.err.ends_with(std::string(": ") + std::strerror(error_number) + "\n"));
+  CATCH_CHECK(run.says(std::string(": ") + std::strerror(error_number) + "\n"));
+  CATCH_CHECK(run.says("free room there, name another --nvme-path") == (error_number == ENOSPC));
   CATCH_CHECK(run.out.find("fingerprint") == std::string::npos);
   CATCH_CHECK(swap.names().empty());
 }
@@ -101,6 +102,15 @@ CATCH_TEST_CASE("a drive that is full at the start, or later, ends the run", "[f
                  "writing the header of ", ENOSPC);
   check_io_error(full_at("4096"), swap, "growing to ", ENOSPC);
   check_io_error(full_at("500000"), swap, "growing to ", ENOSPC);
+}
+
+CATCH_TEST_CASE("a limit on the length of files ends the run as an I/O error that names it", "[fault]") {
+  const TemporaryFolder swap;
+  std::string command = "ulimit -f 256; exec " + asterias_program();
+  for (const auto& argument : swapping(swap.path())) command += " '" + argument + "'";
+  const Run run = StartedProcess("/bin/bash", {"-c", command}).wait();
+  check_io_error(run, swap, "growing to ", EFBIG);
+  CATCH_CHECK(run.says("ulimit -f"));
 }
 
 CATCH_TEST_CASE("a nearly full drive serves as long as what is needed fits", "[fault]") {

@@ -24,6 +24,8 @@ CATCH_TEST_CASE("wrong flags are usage errors that name the flag") {
   check_refusal(start_asterias({"fly"}), 2, "fly");
   check_refusal(start_asterias({"train"}), 2, "--data");
   check_refusal(train_tiny({"--step", "1"}), 2, "--step");
+  check_refusal(train_tiny({"--layrs", "1"}), 2, "'--layrs' is no flag or subcommand here; did you mean --layers?");
+  CATCH_CHECK_FALSE(train_tiny({"--x", "1"}).says("did you mean"));
   check_refusal(train_tiny({"--steps", "0"}), 2, "--steps");
   check_refusal(train_tiny({"--steps", "1.5"}), 2, "--steps");
   check_refusal(train_tiny({"--steps", "99999999999999999999"}), 2, "--steps");

@@ -17,7 +17,7 @@ TrainOptions resolved(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"--data", "text"});
   TrainFlags flags;
   CLI::App app;
-  flags.declare(app);
+  flags.declare(app, TrainFlags::Purpose::kTrain);
   app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
   return flags.resolve();
 }
@@ -110,6 +110,30 @@ CATCH_TEST_CASE("a schedule that cannot be is refused, with every complaint at o
   } catch (const ConfigError& error) {
     CATCH_CHECK(error.complaints().size() == 3);
   }
+}
+
+CATCH_TEST_CASE("all wrong overrides are told at once, beside what is wrong with other flags", "[unit]") {
+  try {
+    resolved({"--set", "prefetch=many", "--set", "device=cpu", "--set", "io.queue_depth=0", "--hidden", "100",
+              "--heads", "3"});
+    CATCH_FAIL("was taken");
+  } catch (const ConfigError& error) {
+    CATCH_CHECK(error.complaints().size() == 3);
+  }
+}
+
+CATCH_TEST_CASE("a budget is a size or a share, as the configuration takes it", "[unit]") {
+  CATCH_CHECK(resolved({"--cpu-limit", "1.5GiB"}).config.tiers.cpu.limit.bytes == 3u << 29);
+  CATCH_CHECK(resolved({"--cpu-limit", "80%"}).config.tiers.cpu.limit.share == 0.8);
+  CATCH_CHECK(resolved({"--nvme-limit", "0.5", "--nvme-path", "."}).config.tiers.nvme.limit.share == 0.5);
+  for (const char* wrong : {"0", "null", "120%", "much", "-1", "[1]"})
+    CATCH_CHECK_THROWS_AS(resolved({"--cpu-limit", wrong}), CLI::ValidationError);
+}
+
+CATCH_TEST_CASE("a rate is any finite number from 0 on", "[unit]") {
+  CATCH_CHECK(resolved({"--lr", "1e30"}).config.optimizer.params.lr == 1e30);
+  for (const char* wrong : {"inf", "nan", "-1", "1e999", ""})
+    CATCH_CHECK_THROWS_AS(resolved({"--lr", wrong}), CLI::ValidationError);
 }
 
 }  // namespace
