@@ -20,7 +20,7 @@ ExitCode report(ExitCode code, const char* message) {
 
 // What to do about a file that could not grow; "" where that is not the trouble.
 std::string remedy(const IoError& error) {
-  const bool is_swap = error.path().ends_with(".swap");
+  const bool is_swap = error.path().find(".swap") != std::string::npos;  // also one that is being made
   if (error.error_number() == EFBIG) return "\n  files may be no longer here (ulimit -f); raise that limit";
   if (error.error_number() != ENOSPC && error.error_number() != EDQUOT) return "";
   return is_swap ? "\n  free room there, name another --nvme-path, or lower what is needed" : "\n  free room there";

@@ -43,6 +43,8 @@ std::string count_text(std::uint64_t count) {
 
 std::string ms_text(double ms) { return ms < 10'000 ? printf_text("%.0f ms", ms) : printf_text("%.1f s", ms / 1e3); }
 
+std::string loss_text(double loss) { return printf_text(loss < 1e4 ? "%.4f" : "%.4g", loss); }
+
 std::string duration_text(double seconds) {
   const auto whole = static_cast<long long>(std::ceil(seconds));
   const long long minutes = whole / 60, hours = minutes / 60, days = hours / 24;

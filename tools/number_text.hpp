@@ -23,6 +23,9 @@ std::string count_text(std::uint64_t count);
 // "842 ms", "12.3 s"
 std::string ms_text(double ms);
 
+// "5.9008"; large ones, which only a diverging run has, as "1.234e+08", so that columns stand.
+std::string loss_text(double loss);
+
 // How long something will take: "8 s", "4 min 10 s", "3 h 20 min", "5 d 2 h".
 std::string duration_text(double seconds);
 

@@ -45,8 +45,8 @@ std::string live_text(const Progress& progress, const Terminal& terminal) {
       terminal);
   line += printf_text(" %-8.*s", static_cast<int>(progress.phase.size()), progress.phase.data());
   if (progress.last == nullptr) return line + "  warm-up";
-  line += printf_text("  loss %.4f  %.0f tokens/s  %s left", progress.last->loss, progress.tokens_per_second,
-                      duration_text(progress.seconds_left).c_str());
+  line += printf_text("  loss %s  %.0f tokens/s  %s left", loss_text(progress.last->loss).c_str(),
+                      progress.tokens_per_second, duration_text(progress.seconds_left).c_str());
   for (int tier = 0; tier < kNumTiers; ++tier) {
     const auto& stats = progress.last->tiers[static_cast<std::size_t>(tier)];
     if (stats.present) line += "  " + live_tier(tier_name(static_cast<Tier>(tier)), stats, terminal);
@@ -65,7 +65,7 @@ std::string column_heads(const StepStats& stats) {
 
 std::string step_row(const StepStats& stats, double tokens_per_second) {
   std::string line =
-      printf_text("%6lld %8.4f %9.0f %9s %9s %9s %9s", static_cast<long long>(stats.step), stats.loss,
+      printf_text("%6lld %8s %9.0f %9s %9s %9s %9s", static_cast<long long>(stats.step), loss_text(stats.loss).c_str(),
                   tokens_per_second, ms_text(stats.forward_ms).c_str(), ms_text(stats.backward_ms).c_str(),
                   ms_text(stats.update_ms).c_str(), ms_text(stats.stall_fetch_ms + stats.stall_evict_ms).c_str());
   for (const auto& tier : stats.tiers)

@@ -1,5 +1,7 @@
 #include "tools/summary_text.hpp"
 
+#include <algorithm>
+
 #include "tools/number_text.hpp"
 
 namespace asterias::tools {
@@ -21,16 +23,24 @@ std::string tiers_text(const RunEnd& end) {
   return text;
 }
 
-std::string edges_text(const RunTotals& totals) {
+bool has_tier(const Plan& plan, Tier tier) {
+  return std::any_of(plan.tiers.begin(), plan.tiers.end(), [&](const auto& one) { return one.tier == tier; });
+}
+
+// The edges between the tiers there are: none where all is in DRAM.
+std::string edges_text(const RunEnd& end) {
+  const auto& totals = end.totals;
+  const bool has_gpu = has_tier(end.plan, Tier::kGpu), has_nvme = has_tier(end.plan, Tier::kNvme);
+  if (!has_gpu && !has_nvme) return "";
   std::string text = printf_text("%-11s%12s%14s\n", "edge", "moved", "stalled");
   const auto edge = [&](const char* name, std::uint64_t bytes, double stall_ms) {
     text += printf_text("%-11s%12s%12.1f s\n", name, bytes_text(bytes).c_str(), seconds(stall_ms));
   };
-  edge("H2D", totals.h2d_bytes, totals.stall_h2d_ms);
-  edge("D2H", totals.d2h_bytes, totals.stall_d2h_ms);
-  edge("NVMe read", totals.nvme_read_bytes, totals.stall_nvme_read_ms);
-  edge("NVMe write", totals.nvme_write_bytes, totals.stall_nvme_write_ms);
-  return text;
+  if (has_gpu) edge("H2D", totals.h2d_bytes, totals.stall_h2d_ms);
+  if (has_gpu) edge("D2H", totals.d2h_bytes, totals.stall_d2h_ms);
+  if (has_nvme) edge("NVMe read", totals.nvme_read_bytes, totals.stall_nvme_read_ms);
+  if (has_nvme) edge("NVMe write", totals.nvme_write_bytes, totals.stall_nvme_write_ms);
+  return text + "\n";
 }
 
 std::string time_text(const RunEnd& end) {
@@ -48,11 +58,12 @@ std::string time_text(const RunEnd& end) {
 }
 
 std::string losses_text(const RunTotals& totals, const Terminal& terminal) {
-  std::string text = printf_text("loss       %.4f at first, %.4f at last   %s\n", totals.first_loss, totals.last_loss,
-                                 sparkline(totals.losses.points(), terminal.has_unicode).c_str());
+  std::string text =
+      printf_text("loss       %s at first, %s at last   %s\n", loss_text(totals.first_loss).c_str(),
+                  loss_text(totals.last_loss).c_str(), sparkline(totals.losses.points(), terminal.has_unicode).c_str());
   if (totals.num_validations == 0) return text;
   const auto named = [](const Validation& validation) {
-    return printf_text("%.4f (step %lld)", validation.loss, static_cast<long long>(validation.step));
+    return printf_text("%s (step %lld)", loss_text(validation.loss).c_str(), static_cast<long long>(validation.step));
   };
   text += "validation " + named(totals.first_validation);
   if (totals.num_validations > 1) {
@@ -71,7 +82,7 @@ std::string summary_text(const RunEnd& end, const Terminal& terminal) {
   if (end.is_interrupted)
     text = printf_text("interrupted after %lld of %lld steps\n\n", static_cast<long long>(end.totals.num_steps),
                        static_cast<long long>(end.options.steps));
-  text += tiers_text(end) + "\n" + edges_text(end.totals) + "\n" + time_text(end);
+  text += tiers_text(end) + "\n" + edges_text(end) + time_text(end);
   if (end.totals.num_steps > 0) text += losses_text(end.totals, terminal);
   return text;
 }

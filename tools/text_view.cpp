@@ -44,7 +44,8 @@ class TextView final : public RunView {
   }
 
   void on_validation(const Validation& validation) override {
-    print_above(printf_text("%6lld %8.4f  validation\n", static_cast<long long>(validation.step), validation.loss));
+    print_above(printf_text("%6lld %8s  validation\n", static_cast<long long>(validation.step),
+                            loss_text(validation.loss).c_str()));
   }
 
   void on_sample(std::int64_t step, const std::string& bytes) override {
