@@ -82,7 +82,7 @@ StepStats since(StepStats now, const StepStats& before) {
 // Runs the passes of a step, which make room on demand and are recorded, and looks at what that foretells.
 Plan record_step(TrainingJob& job, std::int64_t num_passes) {
   job.begin_step(1);
-  for (std::int64_t pass = 0; pass < num_passes; ++pass) job.run_pass();
+  for (std::int64_t pass = 0; pass < std::min(num_passes, TrainingJob::kForetoldPasses); ++pass) job.run_pass();
   return job.plan();
 }
 

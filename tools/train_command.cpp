@@ -99,7 +99,7 @@ class TrainRun {
       require_finite(job_.forward(), step, options_);
       view_->on_phase(step, "backward");
       job_.backward();
-      if (step == 1 && pass + 1 == options_.accumulate) show_plan();
+      if (step == 1 && pass + 1 == std::min(options_.accumulate, TrainingJob::kForetoldPasses)) show_plan();
     }
     view_->on_phase(step, "update");
     job_.update();

@@ -21,6 +21,10 @@ namespace asterias::tools {
 
 class TrainingJob {
  public:
+  // plan() foretells a step from the passes before it; so many of a step's passes are enough, the later ones being
+  // alike.
+  static constexpr std::int64_t kForetoldPasses = 8;
+
   // Opens the text and builds the model. Throws ConfigError about text and configuration, BudgetError when the model
   // alone cannot fit, IoError when a file cannot be made.
   explicit TrainingJob(const TrainOptions& options);

@@ -31,6 +31,9 @@ class WithoutExcess {
   const bool before_;
 };
 
+// A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
+constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
+
 }  // namespace
 
 Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead)
@@ -660,6 +663,7 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
+  if (script_ && script_->events.size() > kMostScriptEvents) script_.reset();  // what was foretold by then stays
   if (is_scripting()) {
     script_->add({PassScript::What::kOperator});
     script_unmovable();
