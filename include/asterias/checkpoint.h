@@ -62,9 +62,9 @@ void visit_tensors(std::tuple<T...>& values, const Visit& visit) {
   std::apply([&](auto&... value) { (visit_tensors(value, visit), ...); }, values);
 }
 
-// Takes the tensors out of `value`, leaving empty places of a tensor's kind.
+// Lists the tensors within `value`, in order.
 template <class T>
-std::vector<torch::Tensor> take_tensors(T& value) {
+std::vector<torch::Tensor> list_tensors(T& value) {
   std::vector<torch::Tensor> tensors;
   visit_tensors(value, [&](torch::Tensor& tensor) { tensors.push_back(tensor); });
   return tensors;
@@ -90,7 +90,7 @@ auto checkpoint(F&& function, Args&&... arguments) {
   Arguments given(std::forward<Args>(arguments)...);
   if (!torch::GradMode::is_enabled()) return Result(std::apply(function, given));
 
-  auto inputs = detail::take_tensors(given);
+  auto inputs = detail::list_tensors(given);
   // What stays in the closure until backward must not hold a tensor alive that autograd could let go.
   detail::put_tensors(given, std::vector<torch::Tensor>(inputs.size(), runtime::placeholder()));
   auto result = std::make_shared<std::optional<Result>>();
@@ -99,7 +99,7 @@ auto checkpoint(F&& function, Args&&... arguments) {
     auto now = given;
     detail::put_tensors(now, tensors);
     Result value = std::apply(function, now);
-    auto outputs = detail::take_tensors(value);
+    auto outputs = detail::list_tensors(value);
     if (const auto first = result.lock()) *first = std::move(value);  // gone when backward runs
     return outputs;
   };

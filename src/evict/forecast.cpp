@@ -5,15 +5,14 @@
 #include <optional>
 #include <utility>
 
+#include "evict/look_ahead.hpp"
+
 namespace asterias::evict {
 namespace {
 
 using What = PassScript::What;
 
 constexpr int kWarmUpSteps = 3;
-// As Residency has it (residency_ahead.cpp).
-constexpr Moment kNearMoments = 16;
-constexpr int kScannedUses = 64;
 
 std::uint64_t& of(ContentBytes& bytes, ContentKind kind) { return bytes[static_cast<std::size_t>(kind)]; }
 

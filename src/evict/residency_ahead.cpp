@@ -2,17 +2,13 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "evict/look_ahead.hpp"
 #include "evict/residency.hpp"
 
 namespace asterias::evict {
 namespace {
 
 using chunk::CopyState;
-
-// How many foretold uses are looked through for something to fetch.
-constexpr int kScannedUses = 64;
-// What is used within so many operators is not worth cleaning: it will be there, and may be written.
-constexpr Moment kNearMoments = 16;
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <string>
 #include <unistd.h>
@@ -13,6 +14,9 @@
 #include <ATen/Parallel.h>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+#include "base/process_memory.hpp"
 
 namespace asterias::test {
 
@@ -36,6 +40,22 @@ inline Json run_child(const Json& job) {
   return report;
 }
 
+// Does `work(job, report)`, and reports what ended it early, with the budgets that a refusal names, and the peak.
+template <class Work>
+Json report_of(const Work& work, const Json& job) {
+  Json report;
+  try {
+    work(job, report);
+  } catch (const BudgetError& error) {
+    report["refused"] = error.what();
+    for (const auto& budget : error.smallest()) report["smallest"][std::string(tier_name(budget.tier))] = budget.bytes;
+  } catch (const std::exception& error) {
+    report["error"] = error.what();
+  }
+  report["peak"] = peak_resident_set_bytes();
+  return report;
+}
+
 // The hidden case's whole body: does nothing unless run_child() has started this process.
 template <class Work>
 void serve_child(const Work& work) {
@@ -43,7 +63,7 @@ void serve_child(const Work& work) {
   const char* result = std::getenv("ASTERIAS_RESULT");
   if (!job || !result) return;
   at::set_num_threads(2);
-  const std::string report = work(Json::parse(job)).dump();
+  const std::string report = report_of(work, Json::parse(job)).dump();
   std::FILE* file = std::fopen(result, "w");
   CATCH_REQUIRE(file != nullptr);
   std::fputs(report.c_str(), file);

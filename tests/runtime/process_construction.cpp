@@ -73,18 +73,8 @@ void build_plainly(const Json& job, Json& report) {
   report["done"] = true;
 }
 
-Json work(const Json& job) {
-  Json report;
-  try {
-    job.value("plain", false) ? build_plainly(job, report) : build_and_train(job, report);
-  } catch (const BudgetError& error) {
-    report["refused"] = error.what();
-    for (const auto& budget : error.smallest()) report["smallest"][std::string(tier_name(budget.tier))] = budget.bytes;
-  } catch (const std::exception& error) {
-    report["error"] = error.what();
-  }
-  report["peak"] = peak_resident_set_bytes();
-  return report;
+void work(const Json& job, Json& report) {
+  job.value("plain", false) ? build_plainly(job, report) : build_and_train(job, report);
 }
 
 // Runs a job that must be refused, then what the refusal names, which must work.

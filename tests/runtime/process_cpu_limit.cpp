@@ -28,7 +28,7 @@ models::GptOptions options_of(const Json& job) {
 }
 
 // Trains as the job says; what a refusal or an error says goes into the report.
-Json train(const Json& job) {
+void train(const Json& job, Json& report) {
   EngineConfig config;
   config.device = job.value("device", "cpu");
   if (job.contains("cpu_limit")) config.tiers.cpu.limit.bytes = job["cpu_limit"].get<std::uint64_t>();
@@ -36,34 +36,24 @@ Json train(const Json& job) {
   if (job.contains("nvme_limit")) config.tiers.nvme.limit.bytes = job["nvme_limit"].get<std::uint64_t>();
   if (job.value("nvme", true)) config.tiers.nvme.paths = {swap_folder()};
   config.gradient_clipping = 1.0;
-  Json report;
-  try {
-    torch::manual_seed(1);
-    const auto options = options_of(job);
-    auto [engine, optimizer] = initialize_engine([&] { return models::Gpt(options); }, config);
-    auto generator = at::detail::createCPUGenerator(7);
-    const std::int64_t batch = job.value("batch", 2);
-    report["model_data"] = engine.plan().model_data_bytes;
-    for (int step = 0; step < job.value("steps", 3); ++step) {
-      const auto ids = torch::randint(options.vocabulary, {batch, options.sequence + 1}, generator);
-      optimizer.zero_grad();
-      const auto loss =
-          models::next_token_loss(engine(ids.narrow(1, 0, options.sequence)), ids.narrow(1, 1, options.sequence));
-      engine.backward(loss);
-      optimizer.step();
-      report["losses"].push_back(loss.item<float>());
-    }
-    report["fingerprint"] = engine.fingerprint();
-    report["nvme_write"] = engine.stats().nvme_write_bytes;
-    report["evictions"] = engine.stats().evictions_dirty + engine.stats().evictions_clean;
-  } catch (const BudgetError& error) {
-    report["refused"] = error.what();
-    for (const auto& budget : error.smallest()) report["smallest"][std::string(tier_name(budget.tier))] = budget.bytes;
-  } catch (const std::exception& error) {
-    report["error"] = error.what();
+  torch::manual_seed(1);
+  const auto options = options_of(job);
+  auto [engine, optimizer] = initialize_engine([&] { return models::Gpt(options); }, config);
+  auto generator = at::detail::createCPUGenerator(7);
+  const std::int64_t batch = job.value("batch", 2);
+  report["model_data"] = engine.plan().model_data_bytes;
+  for (int step = 0; step < job.value("steps", 3); ++step) {
+    const auto ids = torch::randint(options.vocabulary, {batch, options.sequence + 1}, generator);
+    optimizer.zero_grad();
+    const auto loss =
+        models::next_token_loss(engine(ids.narrow(1, 0, options.sequence)), ids.narrow(1, 1, options.sequence));
+    engine.backward(loss);
+    optimizer.step();
+    report["losses"].push_back(loss.item<float>());
   }
-  report["peak"] = peak_resident_set_bytes();
-  return report;
+  report["fingerprint"] = engine.fingerprint();
+  report["nvme_write"] = engine.stats().nvme_write_bytes;
+  report["evictions"] = engine.stats().evictions_dirty + engine.stats().evictions_clean;
 }
 
 }  // namespace
