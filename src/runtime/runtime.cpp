@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/byte_size.hpp"
+#include "base/library_pages.hpp"
 #include "base/log.hpp"
 #include "base/process_memory.hpp"
 #include "device/block_file.hpp"
@@ -149,6 +150,7 @@ std::shared_ptr<Runtime> Runtime::attach(const EngineConfig& config) {
   auto runtime = current();
   if (!runtime) {
     bound_malloc();
+    release_library_pages();
     install_allocator();
     install_interception();
     runtime = std::shared_ptr<Runtime>(new Runtime(config));

@@ -3,13 +3,24 @@
 
 #include <cstring>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 
 #include "base/byte_size.hpp"
+#include "base/library_pages.hpp"
 
 namespace asterias {
 namespace {
+
+constexpr std::size_t kTableBytes = 16 * kMiB;
+alignas(2 * kMiB) extern const unsigned char read_only_table[kTableBytes] = {1, 2, 3};
+
+std::uint64_t sum_of_table() {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < kTableBytes; ++i) sum += const_cast<const volatile unsigned char&>(read_only_table[i]);
+  return sum;
+}
 
 void* map_and_fill(std::uint64_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -36,6 +47,25 @@ CATCH_TEST_CASE("the peak is kept until it is reset", "[base]") {
     return;
   }
   CATCH_CHECK(peak_resident_set_bytes() <= before + 8 * kMiB);
+}
+
+CATCH_TEST_CASE("pages of program and libraries are given back, and come again when they are read", "[base]") {
+  const std::uint64_t before = resident_set_bytes();
+  CATCH_CHECK(sum_of_table() == 6);
+  CATCH_CHECK(resident_set_bytes() >= before + kTableBytes - kMiB);
+  release_library_pages();
+  CATCH_CHECK(resident_set_bytes() <= before + kMiB);
+  CATCH_CHECK(sum_of_table() == 6);
+}
+
+CATCH_TEST_CASE("a page of the program that was written to keeps what was written", "[base]") {
+  auto* const page = const_cast<unsigned char*>(read_only_table) + kTableBytes / 2;
+  const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  CATCH_REQUIRE(mprotect(page, page_bytes, PROT_READ | PROT_WRITE) == 0);
+  const_cast<volatile unsigned char&>(*page) = 7;
+  CATCH_REQUIRE(mprotect(page, page_bytes, PROT_READ) == 0);
+  release_library_pages();
+  CATCH_CHECK(sum_of_table() == 13);
 }
 
 CATCH_TEST_CASE("the limit is no more than the machine and no less than what is available", "[base]") {
