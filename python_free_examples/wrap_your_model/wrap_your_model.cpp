@@ -1,6 +1,6 @@
 // Trains two modules of your own, an LSTM and a CNN, in a memory budget. Neither of them knows that Asterias is there.
 //
-// usage: wrap_your_model [DRAM budget, e.g. 280MiB [folder for swap files, on a drive]]
+// usage: wrap_your_model [DRAM budget, e.g. 360MiB [folder for swap files, on a drive]]
 #include <cstdio>
 #include <iostream>
 
@@ -13,7 +13,8 @@ struct FirstDigitImpl : torch::nn::Module {
     return out(states.select(1, -1));
   }
   torch::nn::Embedding embedding = register_module("embedding", torch::nn::Embedding(10, 512));
-  torch::nn::LSTM lstm = register_module("lstm", torch::nn::LSTM(torch::nn::LSTMOptions(512, 768).batch_first(true)));
+  torch::nn::LSTM lstm =
+      register_module("lstm", torch::nn::LSTM(torch::nn::LSTMOptions(512, 768).num_layers(3).batch_first(true)));
   torch::nn::Linear out = register_module("out", torch::nn::Linear(768, 10));
 };
 TORCH_MODULE(FirstDigit);
