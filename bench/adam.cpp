@@ -1,19 +1,24 @@
-// Measures the CPU update against the memory: our kernels, libtorch's fused AdamW on the same arrays, and in-place
-// read-modify-write of three of them (RMW3), the most that an update could reach.
+// Measures the CPU update against the memory: our kernels in every format, libtorch's fused AdamW on the same arrays,
+// the sequence of passes that offload engines run (unscale, update, cast; by libtorch), and in-place read-modify-write
+// of three arrays (RMW3), the most that an update could reach.
 //
 // Candidates take turns within every round, so what else the machine does hits all alike; the first round is dropped.
 // A pause before each lets libtorch's OpenMP threads stop spinning, which they do for milliseconds after their work and
 // on our cores. Only ratios inside a round mean something on a shared machine: medians over rounds of those are the
-// result. GB/s are by formula, 4-byte reads plus 4-byte writes an element: rmw3 24, Adam and AdamW 28 (read p, g, m, v;
-// write p, m, v), SGD with momentum 20, norm 4. Arrays are on huge pages where madvise grants them, each shifted by
-// --skew-bytes against the one before: without that, arrays of 2^k bytes meet in the same DRAM banks
-// (update_kernel.hpp).
+// result. GB/s are by formula, bytes that must be read plus bytes that must be written: `bytes_per_param` says how
+// many; the pass sequences count what one pass would need. Each kernel also runs on one thread over 8 Ki elements that
+// stay in its cache, on each SIMD target: `in_cache_ns` a parameter is its arithmetic; where that, spread over the
+// threads, is most of the time, arithmetic rules the row, else bytes. Arrays are on huge pages where madvise grants
+// them, each shifted by --skew-bytes against the one before: without that, arrays of 2^k bytes meet in the same DRAM
+// banks (update_kernel.hpp).
 //
-//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 65536]     prints one JSON object
+//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 65536] [--cpu-time]    prints one JSON
+//   object
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -32,6 +37,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/thread_pool.hpp"
+#include "hybrid_adam/array_casts.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
 
@@ -40,37 +46,46 @@ namespace {
 using namespace asterias;
 using namespace asterias::hybrid_adam;
 
-// Arrays of `count` floats in one mapping, array k starting at k * (count floats rounded up to 2 MiB + skew_bytes).
-class FloatArrays {
+// Arrays on huge pages, each at a multiple of 2 MiB plus its number times skew_bytes.
+class SkewedArrays {
  public:
-  FloatArrays(std::size_t arrays, std::size_t count, std::size_t skew_bytes)
-      : stride_bytes_((count * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage + skew_bytes),
-        bytes_(arrays * stride_bytes_ + kHugePage) {
-    void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    ::madvise(memory, bytes_, MADV_HUGEPAGE);
-    memory_ = static_cast<char*>(memory);
+  explicit SkewedArrays(std::size_t skew_bytes) : skew_bytes_(skew_bytes / sizeof(float) * sizeof(float)) {}
+  SkewedArrays(const SkewedArrays&) = delete;
+  SkewedArrays& operator=(const SkewedArrays&) = delete;
+  ~SkewedArrays() {
+    for (const Mapping& mapping : mappings_) ::munmap(mapping.memory, mapping.bytes);
   }
-  FloatArrays(const FloatArrays&) = delete;
-  FloatArrays& operator=(const FloatArrays&) = delete;
-  ~FloatArrays() { ::munmap(memory_, bytes_); }
 
-  float* operator[](std::size_t k) {
-    const std::size_t to_huge_page = (kHugePage - reinterpret_cast<std::uintptr_t>(memory_) % kHugePage) % kHugePage;
-    return reinterpret_cast<float*>(memory_ + to_huge_page + k * stride_bytes_);
+  template <class T>
+  T* make(std::size_t count) {
+    const std::size_t bytes = count * sizeof(T) + mappings_.size() * skew_bytes_ + kHugePage;
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    const std::size_t to_huge_page = (kHugePage - reinterpret_cast<std::uintptr_t>(memory) % kHugePage) % kHugePage;
+    char* const begin = static_cast<char*>(memory) + to_huge_page + mappings_.size() * skew_bytes_;
+    mappings_.push_back({memory, bytes});
+    return reinterpret_cast<T*>(begin);
   }
 
  private:
+  struct Mapping {
+    void* memory;
+    std::size_t bytes;
+  };
   static constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  std::size_t stride_bytes_, bytes_;
-  char* memory_;
+  std::size_t skew_bytes_;
+  std::vector<Mapping> mappings_;
 };
 
 struct Candidate {
   std::string name;
   double bytes_per_param;
   std::function<void()> run;
-  std::vector<double> seconds;  // one per kept round
+  std::string three_passes = {};  // the candidate that does the same in passes
+  UpdateArrays arrays = {};       // of our updates
+  Algorithm algorithm = Algorithm::kAdamW;
+  std::vector<double> seconds = {};  // one per kept round
 };
 
 double median(std::vector<double> values) {
@@ -91,52 +106,204 @@ std::string cpu_model() {
   for (std::size_t i = 0; i < count; ++i) values[i] *= factor;
 }
 
-// Scales the three arrays in place, block by block as the update does.
+// Scales the three fp32 arrays in place, block by block as the update does.
 void scale_three(ThreadPool& pool, const UpdateArrays& a, float factor) {
+  auto* const exp_avg = static_cast<float*>(a.exp_avg.data);
+  auto* const exp_avg_sq = static_cast<float*>(a.exp_avg_sq.data);
   const auto scale_block = [&](std::size_t block) {
     const std::size_t begin = block * kUpdateBlockElements;
     const std::size_t count = std::min(kUpdateBlockElements, a.count - begin);
-    for (float* array : {a.param, a.exp_avg, a.exp_avg_sq}) scale(array + begin, count, factor);
+    for (float* array : {a.param, exp_avg, exp_avg_sq}) scale(array + begin, count, factor);
   };
   pool.parallel_for((a.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(scale_block));
 }
 
-void fill(ThreadPool& pool, const UpdateArrays& a, float* grad) {
-  const auto fill_block = [&](std::size_t block) {
-    const std::size_t begin = block * kUpdateBlockElements;
-    for (std::size_t i = begin; i < std::min(a.count, begin + kUpdateBlockElements); ++i) {
-      a.param[i] = std::sin(static_cast<float>(i % 9973));
-      grad[i] = 1e-2f * std::cos(static_cast<float>(i % 7919));
-      a.exp_avg[i] = 0.5f * grad[i];
-      a.exp_avg_sq[i] = grad[i] * grad[i];
-    }
-  };
-  pool.parallel_for((a.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(fill_block));
+// What the candidates work on: a parameter, its gradient in fp32 and bf16, and its moments in every codec.
+struct Data {
+  SkewedArrays memory;
+  std::size_t count;
+  float* param = memory.make<float>(count);
+  float* grad = memory.make<float>(count);
+  float* exp_avg = memory.make<float>(count);
+  float* exp_avg_sq = memory.make<float>(count);
+  Bfloat16* grad_bf16 = memory.make<Bfloat16>(count);
+  Float16* grad_fp16 = memory.make<Float16>(count);
+  Bfloat16* exp_avg_bf16 = memory.make<Bfloat16>(count);
+  Bfloat16* exp_avg_sq_bf16 = memory.make<Bfloat16>(count);
+  Block8 exp_avg_block8{memory.make<std::uint8_t>(count), memory.make<float>(count / 128 + 2)};
+  Block8 exp_avg_sq_block8{memory.make<std::uint8_t>(count), memory.make<float>(count / 128 + 2)};
+
+  Data(std::size_t elements, std::size_t skew_bytes) : memory(skew_bytes), count(elements) {}
+
+  UpdateArrays arrays(ConstNumbers gradient, StateCodec codec, Numbers16 out = {}) const {
+    UpdateArrays a{param, gradient, exp_avg, exp_avg_sq, count, out, 0, make_rounding_key(1, 1, 1)};
+    if (codec == StateCodec::kBfloat16) a.exp_avg = exp_avg_bf16, a.exp_avg_sq = exp_avg_sq_bf16;
+    if (codec == StateCodec::kBlock8) a.exp_avg = exp_avg_block8, a.exp_avg_sq = exp_avg_sq_block8;
+    return a;
+  }
+};
+
+void fill_block(const Data& d, std::size_t begin, std::size_t end) {
+  for (std::size_t i = begin; i < end; ++i) {
+    d.param[i] = std::sin(static_cast<float>(i % 9973));
+    d.grad[i] = 1e-2f * std::cos(static_cast<float>(i % 7919));
+    d.exp_avg[i] = 0.5f * d.grad[i];
+    d.exp_avg_sq[i] = d.grad[i] * d.grad[i];
+  }
+  const std::size_t n = end - begin;
+  cast(d.grad + begin, Numbers16(d.grad_bf16).from(begin), n);
+  cast(d.grad + begin, Numbers16(d.grad_fp16).from(begin), n);
+  for (const MomentArray& m : {MomentArray(d.exp_avg_bf16), MomentArray(d.exp_avg_block8)}) {
+    encode_moments(Moment::kExpAvg, d.exp_avg + begin, m.from(begin), n, begin, {});
+  }
+  for (const MomentArray& v : {MomentArray(d.exp_avg_sq_bf16), MomentArray(d.exp_avg_sq_block8)}) {
+    encode_moments(Moment::kExpAvgSq, d.exp_avg_sq + begin, v.from(begin), n, begin, {});
+  }
 }
 
-std::function<void()> torch_fused_adamw(const UpdateArrays& a, float* grad, const HyperParameters& h,
-                                        std::uint64_t step) {
-  const auto view = [&](float* data) { return at::from_blob(data, {static_cast<std::int64_t>(a.count)}, at::kFloat); };
-  const std::vector<at::Tensor> p{view(a.param)}, g{view(grad)}, m{view(a.exp_avg)}, v{view(a.exp_avg_sq)};
-  const std::vector<at::Tensor> steps{at::full({}, static_cast<double>(step), at::kFloat)};
+void fill(ThreadPool& pool, const Data& d) {
+  const auto fill_one = [&](std::size_t block) {
+    const std::size_t begin = block * kUpdateBlockElements;
+    fill_block(d, begin, std::min(d.count, begin + kUpdateBlockElements));
+  };
+  pool.parallel_for((d.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(fill_one));
+}
+
+// Bytes that one pass must move for each parameter.
+double bytes_per_param(Algorithm algorithm, const UpdateArrays& a) {
+  const auto moment = [](const MomentArray& m) {
+    return static_cast<double>(size_bytes(m.codec)) + (m.codec == StateCodec::kBlock8 ? 4.0 / kBlock8Elements : 0.0);
+  };
+  const double moments = moment(a.exp_avg) + (algorithm == Algorithm::kSgd ? 0.0 : moment(a.exp_avg_sq));
+  return 2 * sizeof(float) + static_cast<double>(size_bytes(a.grad.type)) + (a.param_out.data ? 2.0 : 0.0) +
+         2 * moments;
+}
+
+at::Tensor view(const Data& d, void* data, at::ScalarType type = at::kFloat) {
+  return at::from_blob(data, {static_cast<std::int64_t>(d.count)}, type);
+}
+
+std::function<void()> torch_fused_adamw(const Data& d, const HyperParameters& h) {
+  const std::vector<at::Tensor> p{view(d, d.param)}, g{view(d, d.grad)}, m{view(d, d.exp_avg)},
+      v{view(d, d.exp_avg_sq)};
+  const std::vector<at::Tensor> steps{at::full({}, 10.0, at::kFloat)};
   return [=] { at::_fused_adamw_(p, g, m, v, {}, steps, h.lr, h.beta1, h.beta2, h.weight_decay, h.eps, false, false); };
 }
 
-nlohmann::json report(const Candidate& c, const Candidate& rmw, const Candidate& torch, double elements) {
-  std::vector<double> to_rmw, to_torch;  // per round
-  for (std::size_t r = 0; r < c.seconds.size(); ++r) {
-    to_rmw.push_back(c.bytes_per_param / c.seconds[r] / (rmw.bytes_per_param / rmw.seconds[r]));
-    to_torch.push_back(torch.seconds[r] / c.seconds[r]);
+// fp32 gradients: unscale in place, update, cast.
+std::function<void()> three_passes_fp32(const Data& d, const HyperParameters& h) {
+  const at::Tensor grad = view(d, d.grad), param = view(d, d.param), out = view(d, d.grad_bf16, at::kBFloat16);
+  return [=, update = torch_fused_adamw(d, h)] {
+    grad.mul_(0.9999);
+    update();
+    out.copy_(param);
+  };
+}
+
+// bf16 gradients: cast up (the unscaling is given for nothing), update, cast down.
+std::function<void()> three_passes_bf16(const Data& d, const HyperParameters& h) {
+  const at::Tensor grad = view(d, d.grad), param = view(d, d.param), half = view(d, d.grad_bf16, at::kBFloat16);
+  return [=, update = torch_fused_adamw(d, h)] {
+    grad.copy_(half);
+    update();
+    half.copy_(param);
+  };
+}
+
+// Seconds that a candidate takes: of the clock on the wall, or of the process's CPU time spread over the threads, which
+// leaves out what other processes take from us.
+double seconds_of(const std::function<void()>& run, bool cpu_time, int threads) {
+  const auto now = [&] {
+    if (cpu_time) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC / threads;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  };
+  const double start = now();
+  run();
+  return now() - start;
+}
+
+// Takes a result, so that the compiler computes it.
+void keep(double value) {
+  volatile double kept = value;
+  (void)kept;
+}
+
+// Nanoseconds a parameter on one thread with everything in the cache.
+double in_cache_ns(const Candidate& c, SimdTarget target, const UpdateConstants& constants) {
+  constexpr std::size_t kElements = 8192, kRepeats = 64;
+  if (c.arrays.count < kElements) return 0.0;
+  const UpdateArrays part = c.arrays.part(0, kElements);
+  std::vector<double> seconds;
+  for (int round = 0; round < 9; ++round) {
+    const auto repeat = [&] {
+      for (std::size_t k = 0; k < kRepeats; ++k) update_on(target, c.algorithm, constants, part);
+    };
+    seconds.push_back(seconds_of(repeat, true, 1));
   }
+  return *std::min_element(seconds.begin(), seconds.end()) / (kElements * kRepeats) * 1e9;
+}
+
+// Median over the rounds of how much faster `c` was than `other`.
+double speed_over(const Candidate& c, const Candidate& other) {
+  std::vector<double> ratios;
+  for (std::size_t r = 0; r < c.seconds.size(); ++r) ratios.push_back(other.seconds[r] / c.seconds[r]);
+  return median(ratios);
+}
+
+nlohmann::json report(const Candidate& c, const std::vector<Candidate>& all, double elements) {
+  const Candidate &rmw = all[0], &torch = all[1], &plain = all[2];
   const double middle = median(c.seconds), best = *std::min_element(c.seconds.begin(), c.seconds.end());
-  return {
+  nlohmann::json row{
       {"name", c.name},
       {"bytes_per_param", c.bytes_per_param},
       {"mparam_per_s", {{"median", elements / middle / 1e6}, {"best", elements / best / 1e6}}},
       {"gb_per_s",
        {{"median", elements * c.bytes_per_param / middle / 1e9}, {"best", elements * c.bytes_per_param / best / 1e9}}},
-      {"bandwidth_over_rmw3", median(to_rmw)},
-      {"speed_over_torch", median(to_torch)}};
+      {"bandwidth_over_rmw3", speed_over(c, rmw) * c.bytes_per_param / rmw.bytes_per_param},
+      {"speed_over_torch", speed_over(c, torch)},
+      {"speed_over_adamw", speed_over(c, plain)}};
+  for (const Candidate& other : all) {
+    if (other.name == c.three_passes) row["speed_over_" + other.name] = speed_over(c, other);
+  }
+  return row;
+}
+
+std::vector<Candidate> candidates_of(ThreadPool& pool, const Data& d, const HyperParameters& hyper,
+                                     const UpdateConstants& constants) {
+  using enum StateCodec;
+  const Numbers16 bf16(d.grad_bf16), fp16(d.grad_fp16);
+  std::vector<Candidate> all{
+      {"rmw3", 24, [&] { scale_three(pool, d.arrays(d.grad, kFloat32), 1.0f); }},
+      {"torch_fused_adamw", 28, torch_fused_adamw(d, hyper)},
+  };
+  const auto add = [&](std::string name, Algorithm algorithm, const UpdateArrays& a, std::string three_passes = {}) {
+    all.push_back({std::move(name), bytes_per_param(algorithm, a),
+                   [&pool, &constants, a, algorithm] { update_parallel(pool, algorithm, constants, a); },
+                   std::move(three_passes), a, algorithm});
+  };
+  const auto adamw = [&](std::string name, const UpdateArrays& a, std::string three_passes = {}) {
+    add(std::move(name), Algorithm::kAdamW, a, std::move(three_passes));
+  };
+  adamw("adamw", d.arrays(d.grad, kFloat32));
+  add("adam", Algorithm::kAdam, d.arrays(d.grad, kFloat32));
+  adamw("adamw_fp32_to_bf16", d.arrays(d.grad, kFloat32, bf16), "three_passes_fp32");
+  adamw("adamw_bf16_slot", d.arrays(d.grad_bf16, kFloat32, bf16), "three_passes_bf16");
+  adamw("adamw_fp16_slot", d.arrays(d.grad_fp16, kFloat32, fp16), "three_passes_bf16");
+  adamw("adamw_fp32_state_bf16", d.arrays(d.grad, kBfloat16));
+  adamw("adamw_bf16_slot_state_bf16", d.arrays(d.grad_bf16, kBfloat16, bf16), "three_passes_bf16");
+  adamw("adamw_fp32_state_8bit", d.arrays(d.grad, kBlock8));
+  adamw("adamw_bf16_slot_state_8bit", d.arrays(d.grad_bf16, kBlock8, bf16), "three_passes_bf16");
+  adamw("adamw_fp16_slot_state_8bit", d.arrays(d.grad_fp16, kBlock8, fp16), "three_passes_bf16");
+  add("sgd_momentum", Algorithm::kSgd, d.arrays(d.grad, kFloat32));
+  add("sgd_momentum_bf16_slot", Algorithm::kSgd, d.arrays(d.grad_bf16, kFloat32, bf16));
+  add("sgd_momentum_bf16_slot_state_bf16", Algorithm::kSgd, d.arrays(d.grad_bf16, kBfloat16, bf16));
+  add("sgd_momentum_bf16_slot_state_8bit", Algorithm::kSgd, d.arrays(d.grad_bf16, kBlock8, bf16));
+  all.push_back({"three_passes_fp32", 30, three_passes_fp32(d, hyper)});
+  all.push_back({"three_passes_bf16", 28, three_passes_bf16(d, hyper)});
+  all.push_back({"norm", 4, [&] { keep(sum_of_squares(pool, d.grad, d.count)); }});
+  all.push_back({"norm_bf16", 2, [&] { keep(sum_of_squares(pool, d.grad_bf16, d.count)); }});
+  all.push_back({"accumulate_bf16", 10, [&] { accumulate(pool, d.grad, d.grad_bf16, d.count); }});
+  return all;
 }
 
 }  // namespace
@@ -145,52 +312,52 @@ int main(int argc, char** argv) {
   std::size_t elements = std::size_t{64} << 20;
   std::size_t skew_bytes = std::size_t{64} << 10;
   int threads = 0, rounds = 9;
+  bool cpu_time = false;
   CLI::App app("Measures the CPU update against memory bandwidth and libtorch's fused AdamW; prints JSON.");
   app.add_option("--elements", elements, "parameters to update")->check(CLI::PositiveNumber);
   app.add_option("--threads", threads, "threads for every candidate; 0: one for each core")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--rounds", rounds, "rounds that count")->check(CLI::PositiveNumber);
   app.add_option("--skew-bytes", skew_bytes, "shift of each array against the one before, a multiple of 4");
+  app.add_flag("--cpu-time", cpu_time, "measure CPU time over the threads, for machines that others keep busy");
   CLI11_PARSE(app, argc, argv);
 
   ThreadPool pool(threads);
   at::set_num_threads(pool.size());
-  FloatArrays arrays(4, elements, skew_bytes / sizeof(float) * sizeof(float));
-  float* const grad = arrays[1];
-  const UpdateArrays a{arrays[0], grad, arrays[2], arrays[3], elements};
-  fill(pool, a, grad);
+  const Data data(elements, skew_bytes);
+  fill(pool, data);
 
   HyperParameters hyper;
   hyper.lr = 1e-6;
   hyper.weight_decay = 0.01;
   hyper.momentum = 0.9;
   const UpdateConstants constants = make_update_constants(hyper, 10, 0.999);
-  volatile float one = 1.0f;
-  volatile double norm = 0.0;
-
-  std::vector<Candidate> candidates{
-      {"rmw3", 24, [&] { scale_three(pool, a, one); }, {}},
-      {"torch_fused_adamw", 28, torch_fused_adamw(a, grad, hyper, 10), {}},
-      {"adamw", 28, [&] { update_parallel(pool, Algorithm::kAdamW, constants, a); }, {}},
-      {"adam", 28, [&] { update_parallel(pool, Algorithm::kAdam, constants, a); }, {}},
-      {"sgd_momentum", 20, [&] { update_parallel(pool, Algorithm::kSgd, constants, a); }, {}},
-      {"norm", 4, [&] { norm = sum_of_squares(pool, grad, elements); }, {}},
-  };
+  std::vector<Candidate> candidates = candidates_of(pool, data, hyper, constants);
   for (int round = -1; round < rounds; ++round) {
     for (Candidate& candidate : candidates) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      const auto start = std::chrono::steady_clock::now();
-      candidate.run();
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      if (round >= 0) candidate.seconds.push_back(took.count());
+      const double seconds = seconds_of(candidate.run, cpu_time, pool.size());
+      if (round >= 0) candidate.seconds.push_back(seconds);
     }
   }
 
-  nlohmann::json out{{"bench", "adam"},      {"cpu", cpu_model()},          {"simd", target_name(best_target())},
-                     {"elements", elements}, {"threads", pool.size()},      {"skew_bytes", skew_bytes},
-                     {"rounds", rounds},     {"grad_norm", std::sqrt(norm)}};
+  nlohmann::json out{{"bench", "adam"},
+                     {"cpu", cpu_model()},
+                     {"simd", target_name(best_target())},
+                     {"elements", elements},
+                     {"threads", pool.size()},
+                     {"skew_bytes", skew_bytes},
+                     {"rounds", rounds},
+                     {"clock", cpu_time ? "cpu" : "wall"}};
   for (const Candidate& c : candidates) {
-    out["results"].push_back(report(c, candidates[0], candidates[1], static_cast<double>(elements)));
+    nlohmann::json row = report(c, candidates, static_cast<double>(elements));
+    if (c.arrays.count != 0) {
+      for (SimdTarget target : available_targets()) {
+        if (target != SimdTarget::kPortable)
+          row["in_cache_ns"][target_name(target)] = in_cache_ns(c, target, constants);
+      }
+    }
+    out["results"].push_back(row);
   }
   std::cout << out.dump(2) << "\n";
 }

@@ -1,4 +1,5 @@
-// The sum of squares of an fp32 array in double, for gradient norms, with the same bits however it is computed.
+// The sum of squares of an fp32, bf16 or fp16 array in double, for gradient norms and for finding overflows in the same
+// pass, with the same bits however it is computed.
 //
 // One tensor's sum is defined by its elements in order and nothing else: element i belongs to block i / 4096 and,
 // there, to lane i % 32; a lane adds its squares in order; a block folds its 32 lanes as a fixed tree (l with l+16, +8,
@@ -19,6 +20,7 @@
 #include <array>
 #include <cstddef>
 
+#include "hybrid_adam/number_arrays.hpp"
 #include "hybrid_adam/simd_target.hpp"
 
 namespace asterias {
@@ -35,18 +37,22 @@ class SumOfSquares {
  public:
   explicit SumOfSquares(SimdTarget target = best_target()) : target_(target) {}
 
-  // Adds the tensor's next `count` elements. count 0 does nothing. Allocates nothing.
-  void add(const float* values, std::size_t count);
+  // Adds the tensor's next `count` elements; a 16-bit one counts as the float that it decodes to. count 0 does nothing.
+  // Allocates nothing.
+  void add(ConstNumbers values, std::size_t count);
 
   // Does the same with the blocks shared out over `pool`; same bits. Allocates nothing.
-  void add(ThreadPool& pool, const float* values, std::size_t count);
+  void add(ThreadPool& pool, ConstNumbers values, std::size_t count);
 
   // Returns the sum so far, 0 for no elements. More may be added afterwards.
   double total() const;
 
+  // Says whether every element so far is finite: the test for overflow under a loss scale.
+  bool is_finite() const;
+
  private:
-  std::size_t fill_open_block(const float* values, std::size_t count);
-  void add_to_open_block(const float* values, std::size_t count);
+  std::size_t fill_open_block(ConstNumbers values, std::size_t count);
+  void add_to_open_block(ConstNumbers values, std::size_t count);
 
   SimdTarget target_;
   double closed_blocks_ = 0.0;              // sum of the blocks that are complete
@@ -55,7 +61,7 @@ class SumOfSquares {
 };
 
 // Sums one whole tensor that lies in one piece.
-double sum_of_squares(const float* values, std::size_t count);
-double sum_of_squares(ThreadPool& pool, const float* values, std::size_t count);
+double sum_of_squares(ConstNumbers values, std::size_t count);
+double sum_of_squares(ThreadPool& pool, ConstNumbers values, std::size_t count);
 
 }  // namespace asterias::hybrid_adam

@@ -1,5 +1,6 @@
 // Compiled once for each Highway target by foreach_target.h, which includes this file again; what stands under HWY_ONCE
-// comes last and once. Highway gives dispatch and the few operations of VectorOps; the arithmetic is adam_math.hpp.
+// comes last and once. Highway gives dispatch and most operations of VectorOps; the arithmetic is adam_math.hpp and
+// codec_math.hpp.
 //
 // Loads and stores are plain. Measured and left out: non-temporal stores (they lose 8-40 % on Zen 3), software prefetch
 // of the next tile array by array (loses 15 % on Zen 4 where the arrays' addresses are well spread; where they coincide
@@ -7,14 +8,19 @@
 #include "hybrid_adam/update_kernel.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <string>
 
+#include "base/error.hpp"
 #include "base/thread_pool.hpp"
+#include "hybrid_adam/dynamic_code.hpp"
 #include "hybrid_adam/highway_targets.hpp"
 #include "hybrid_adam/ieee_mode.hpp"
+#include "hybrid_adam/scalar_ops.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hybrid_adam/update_kernel.cpp"
@@ -24,38 +30,14 @@
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 
-#if !HWY_NATIVE_FMA
-#error "this target has no fused multiply-add: HWY_DISABLE_BMI2_FMA must not be defined"
-#endif
-
-namespace asterias::hybrid_adam::HWY_NAMESPACE {
-
-struct VectorOps {
-  using D = hwy::HWY_NAMESPACE::ScalableTag<float>;
-  using V = hwy::HWY_NAMESPACE::Vec<D>;
-  static constexpr std::size_t kLanes = HWY_MAX_BYTES / sizeof(float);
-
-  static HWY_INLINE V set(float x) { return hwy::HWY_NAMESPACE::Set(D(), x); }
-  static HWY_INLINE V load(const float* from) { return hwy::HWY_NAMESPACE::LoadU(D(), from); }
-  static HWY_INLINE void store(V x, float* to) { hwy::HWY_NAMESPACE::StoreU(x, D(), to); }
-  static HWY_INLINE V add(V a, V b) { return hwy::HWY_NAMESPACE::Add(a, b); }
-  static HWY_INLINE V sub(V a, V b) { return hwy::HWY_NAMESPACE::Sub(a, b); }
-  static HWY_INLINE V mul(V a, V b) { return hwy::HWY_NAMESPACE::Mul(a, b); }
-  static HWY_INLINE V mul_add(V a, V b, V c) { return hwy::HWY_NAMESPACE::MulAdd(a, b, c); }
-  static HWY_INLINE V sqrt(V x) { return hwy::HWY_NAMESPACE::Sqrt(x); }
-  static HWY_INLINE V div(V a, V b) { return hwy::HWY_NAMESPACE::Div(a, b); }
-  static HWY_INLINE V flush_tiny(V x) {
-    namespace hn = hwy::HWY_NAMESPACE;
-    return hn::IfThenZeroElse(hn::Lt(hn::Abs(x), hn::Set(D(), FLT_MIN)), x);
-  }
-};
-
-}  // namespace asterias::hybrid_adam::HWY_NAMESPACE
+#include "hybrid_adam/vector_ops-inl.hpp"
 
 #define ASTERIAS_FORMULA_SPACE HWY_NAMESPACE
 #define ASTERIAS_FORMULA_INLINE HWY_INLINE
 #include "hybrid_adam/adam_math.hpp"
+#include "hybrid_adam/codec_math.hpp"
 #include "hybrid_adam/update_loop-inl.hpp"
+#include "hybrid_adam/window_loop-inl.hpp"
 #undef ASTERIAS_FORMULA_SPACE
 #undef ASTERIAS_FORMULA_INLINE
 
@@ -72,31 +54,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
-namespace asterias::hybrid_adam::portable {
-
-// Without -mfma std::fma is a call into libm, which is exact on every machine.
-struct ScalarOps {
-  using V = float;
-  static constexpr std::size_t kLanes = 1;
-
-  static V set(float x) { return x; }
-  static V load(const float* from) { return *from; }
-  static void store(V x, float* to) { *to = x; }
-  static V add(V a, V b) { return a + b; }
-  static V sub(V a, V b) { return a - b; }
-  static V mul(V a, V b) { return a * b; }
-  static V mul_add(V a, V b, V c) { return std::fma(a, b, c); }
-  static V sqrt(V x) { return std::sqrt(x); }
-  static V div(V a, V b) { return a / b; }
-  static V flush_tiny(V x) { return std::fabs(x) < FLT_MIN ? 0.0f : x; }
-};
-
-}  // namespace asterias::hybrid_adam::portable
-
 #define ASTERIAS_FORMULA_SPACE portable
 #define ASTERIAS_FORMULA_INLINE inline
 #include "hybrid_adam/adam_math.hpp"
+#include "hybrid_adam/codec_math.hpp"
 #include "hybrid_adam/update_loop-inl.hpp"
+#include "hybrid_adam/window_loop-inl.hpp"
 #undef ASTERIAS_FORMULA_SPACE
 #undef ASTERIAS_FORMULA_INLINE
 
@@ -126,14 +89,42 @@ Kernel kernel_for(SimdTarget target) {
   }
 }
 
+void refuse(const char* what) {
+  throw StateError(StateError::Cause::kBug, std::string("the update was given ") + what);
+}
+
+// Throws unless the formats are a combination that update_kernel.hpp lists.
+void check_formats(Algorithm algorithm, const UpdateConstants& constants, const UpdateArrays& a) {
+  const bool moments = algorithm != Algorithm::kSgd || constants.has_momentum;
+  if (a.param_out.data && a.param_out.type == NumberType::kFloat32)
+    refuse("an fp32 output: the fp32 parameter is updated in place, a second one is not written");
+  if (a.param_out.data && a.grad.type != NumberType::kFloat32 && a.grad.type != a.param_out.type)
+    refuse("a bf16 and an fp16 array: gradient and output have the same 16-bit type, or the gradient is fp32");
+  if (!moments) return;
+  if (algorithm != Algorithm::kSgd && a.exp_avg.codec != a.exp_avg_sq.codec)
+    refuse("exp_avg and exp_avg_sq in different codecs");
+  if (a.exp_avg.codec == StateCodec::kBlock8 && a.first_element % kBlock8Elements != 0)
+    refuse("8-bit moments from the middle of a block: first_element is a multiple of 256");
+}
+
+// Elements up to the next index that is a multiple of 2^32, where the noise of stochastic rounding changes its key.
+std::size_t elements_of_span(const UpdateArrays& a) {
+  constexpr std::uint64_t kSpan = std::uint64_t{1} << 32;
+  return static_cast<std::size_t>(std::min<std::uint64_t>(a.count, kSpan - a.first_element % kSpan));
+}
+
 }  // namespace
 
 // The guard and the kernel meet only through a function pointer, so the compiler cannot move arithmetic across it.
 void update_on(SimdTarget target, Algorithm algorithm, const UpdateConstants& constants, const UpdateArrays& arrays) {
-  if (arrays.count == 0) return;
+  check_formats(algorithm, constants, arrays);
   const Kernel kernel = kernel_for(target);
   const IeeeMode mode;
-  kernel(algorithm, constants, arrays);
+  for (UpdateArrays rest = arrays; rest.count > 0;) {
+    const std::size_t count = elements_of_span(rest);
+    kernel(algorithm, constants, rest.part(0, count));
+    rest = rest.part(count, rest.count - count);
+  }
 }
 
 void update(Algorithm algorithm, const UpdateConstants& constants, const UpdateArrays& arrays) {
@@ -144,6 +135,7 @@ void update_parallel(ThreadPool& pool, Algorithm algorithm, const UpdateConstant
                      const UpdateArrays& arrays) {
   const std::size_t blocks = (arrays.count + kUpdateBlockElements - 1) / kUpdateBlockElements;
   if (blocks <= 1) return update(algorithm, constants, arrays);
+  check_formats(algorithm, constants, arrays);  // here, so that no thread throws
   const auto update_block = [&](std::size_t block) {
     const std::size_t begin = block * kUpdateBlockElements;
     const std::size_t count = std::min(kUpdateBlockElements, arrays.count - begin);

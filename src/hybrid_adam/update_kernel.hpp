@@ -1,17 +1,28 @@
-// The optimizer's update of contiguous fp32 arrays on the CPU: one pass over memory that scales the gradient, decays,
-// moves the moments and steps the parameter.
+// The optimizer's update of contiguous arrays on the CPU: one pass over memory that scales the gradient, decays, moves
+// the moments, steps the fp32 parameter and, if asked, writes it once more in 16 bits.
 //
 // It knows arrays, not parameters, chunks or tensors: the update pipeline cuts chunks into the pieces that share
-// constants and calls it for each. No allocation, no error, no torch.
+// constants and calls it for each. No allocation, no torch.
+//
+// Formats, by array (number_arrays.hpp). All combinations of the three rows exist; others are a StateError (kBug):
+//   gradient -> param_out  fp32 -> none, bf16, fp16; bf16 -> none, bf16; fp16 -> none, fp16. An output of the
+//   gradient's type may
+//                          lie in the gradient's place.
+//   moments                both fp32, both bf16 or both 8-bit. SGD has exp_avg only.
+//   algorithm              Adam, AdamW, SGD
 //
 // Invariants
-//   * An element's bits depend on its own values and the constants only: not on the SIMD target, its position, the
+//   * An element's bits depend on its own values and the constants only: not on the SIMD target, its position in
+//   memory, the
 //     alignment, the length, how the arrays are cut into calls, the number of threads, or the caller's
 //     floating-point mode (ieee_mode.hpp). Payloads of NaNs are excepted.
 //   * One step from the same state is within 4 ulp of the largest term of a double-precision step, and of torch's fused
 //     kernels. The one exception: where the update exceeds half of the parameter, fewer than one element in 20,000
 //     lies between 4 and 8 ulp. Moments below FLT_MIN in magnitude are stored as +0 (adam_math.hpp).
-//   * Nothing outside [0, count) of each array is read or written.
+//   * The same holds with coded moments, given first_element and rounding: what is computed is this, from decoded
+//   moments to
+//     moments not yet encoded; the parameter moves by the latter.
+//   * Nothing outside [0, count) of each array is read or written, of absmax nothing outside the blocks of these.
 //
 // Placement matters for speed: arrays whose addresses differ by a multiple of a large power of two (four slots of 256
 // MiB in a row) meet in the same DRAM banks, and the update runs at a quarter of its speed on a Zen 4, torch's as well.
@@ -21,7 +32,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
+#include "hybrid_adam/number_arrays.hpp"
+#include "hybrid_adam/rounding_key.hpp"
 #include "hybrid_adam/simd_target.hpp"
 #include "hybrid_adam/update_constants.hpp"
 
@@ -31,24 +45,30 @@ class ThreadPool;
 
 namespace asterias::hybrid_adam {
 
-// The arrays of one call, which must not overlap; 4-byte alignment is enough. An array that the algorithm does not use
-// may be null: exp_avg_sq for kSgd, exp_avg also when momentum is 0. 16-bit gradients and outputs, when they come, are
-// other structs beside this one: the rules of adam_math.hpp see floats either way.
+// The arrays of one call, which must not overlap but for param_out and grad; an element's own alignment is enough. An
+// array that the algorithm does not use may be null: exp_avg_sq for kSgd, exp_avg also when momentum is 0.
 struct UpdateArrays {
-  float* param;
-  const float* grad;
-  float* exp_avg;     // Adam: first moment; SGD: momentum buffer
-  float* exp_avg_sq;  // Adam: second moment
+  float* param;  // the model's own, or its fp32 master
+  ConstNumbers grad;
+  MomentArray exp_avg;     // Adam: first moment; SGD: momentum buffer
+  MomentArray exp_avg_sq;  // Adam: second moment
   std::size_t count;
+  Numbers16 param_out = {};  // the new parameter rounded to 16 bits; null: none
 
-  // Cuts out elements [begin, begin + count); null stays null.
+  // For coded moments: where in its tensor element 0 is, which for 8-bit ones must be a multiple of 256 (the arrays
+  // then belong to one tensor), and the noise that bf16 ones are rounded with.
+  std::uint64_t first_element = 0;
+  RoundingKey rounding = {};
+
+  // Cuts out elements [begin, begin + count), with 8-bit moments from a multiple of 256; null stays null.
   UpdateArrays part(std::size_t begin, std::size_t part_count) const {
-    return {param + begin, grad + begin, exp_avg ? exp_avg + begin : nullptr, exp_avg_sq ? exp_avg_sq + begin : nullptr,
-            part_count};
+    return {param + begin, grad.from(begin),      exp_avg.from(begin),   exp_avg_sq.from(begin),
+            part_count,    param_out.from(begin), first_element + begin, rounding};
   }
 };
 
-// Elements that update_parallel gives to a thread at a time: 64 Ki, so 1.75 MiB of traffic for Adam.
+// Elements that update_parallel gives to a thread at a time: 64 Ki, so 1.75 MiB of traffic for Adam in fp32. A multiple
+// of 256, so no block of 8-bit moments is cut.
 inline constexpr std::size_t kUpdateBlockElements = std::size_t{1} << 16;
 
 // Updates the arrays in place on the calling thread, on best_target(). count 0 does nothing.

@@ -7,7 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/thread_pool.hpp"
-#include "update_cases.hpp"
+#include "coded_cases.hpp"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -108,6 +108,54 @@ CATCH_TEST_CASE("a non-finite element shows in the sum, the largest finite one d
       const std::vector<float> largest(count, FLT_MAX);
       const double square = static_cast<double>(FLT_MAX) * FLT_MAX;
       CATCH_CHECK(sum_on(target, largest.data(), count) == Approx(square * static_cast<double>(count)));
+    }
+  }
+}
+
+CATCH_TEST_CASE("16-bit elements sum to the bits of the floats they stand for, fed in any way") {
+  const std::vector<float> values = random_values(3 * kNormBlockElements + 777, 25);
+  ThreadPool pool(2);
+  for (NumberType type : {NumberType::kBfloat16, NumberType::kFloat16}) {
+    for (std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{33}, std::size_t{5000}, values.size()}) {
+      const StoredNumbers stored(type, values, count, 3);
+      std::vector<float> decoded;
+      for (std::size_t i = 0; i < count; ++i) decoded.push_back(std::isinf(stored[i]) ? 0.0f : stored[i]);
+      StoredNumbers halves(type, decoded, count, 5);
+      const double want = defined_sum(decoded.data(), count);
+      for (SimdTarget target : available_targets()) {
+        SumOfSquares whole(target), pieces(target), parallel(target);
+        whole.add(halves.view(), count);
+        for (std::size_t begin = 0; begin < count; begin += 999) {
+          pieces.add(halves.view().from(begin), std::min<std::size_t>(999, count - begin));
+        }
+        parallel.add(pool, halves.view(), count);
+        CATCH_INFO(target_name(target) << ", count " << count);
+        CATCH_CHECK(same_bits(whole.total(), want));
+        CATCH_CHECK(same_bits(pieces.total(), want));
+        CATCH_CHECK(same_bits(parallel.total(), want));
+        CATCH_CHECK(whole.is_finite());
+      }
+    }
+  }
+}
+
+CATCH_TEST_CASE("an overflow anywhere in 16-bit elements is found, the largest finite ones are none") {
+  for (NumberType type : {NumberType::kBfloat16, NumberType::kFloat16}) {
+    const float largest = type == NumberType::kBfloat16 ? std::bit_cast<float>(0x7f7f0000) : 65504.0f;
+    for (SimdTarget target : available_targets()) {
+      for (std::size_t position : {0, 31, 32, 4095, 4096, 4999}) {
+        std::vector<float> values(5000, largest);
+        const auto is_finite = [&] {
+          SumOfSquares sum(target);
+          sum.add(StoredNumbers(type, values, values.size()).view(), values.size());
+          return sum.is_finite();
+        };
+        CATCH_CHECK(is_finite());
+        values[position] = -std::numeric_limits<float>::infinity();
+        CATCH_CHECK_FALSE(is_finite());
+        values[position] = std::numeric_limits<float>::quiet_NaN();
+        CATCH_CHECK_FALSE(is_finite());
+      }
     }
   }
 }
