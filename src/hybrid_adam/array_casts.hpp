@@ -42,8 +42,9 @@ enum class Moment : std::uint8_t { kExpAvg, kExpAvgSq };
 void decode_moments(Moment moment, const MomentArray& from, float* to, std::size_t count);
 
 // Encodes elements first_element, ... (kBlock8: a multiple of 256) of a tensor exactly as an update with these
-// arguments writes them. exp_avg_sq has no negative elements. What was decoded from kBlock8 encodes to codes that
-// decode to the same within a rounding, and what was decoded from bf16 to the same bits.
+// arguments writes them; exp_avg_sq is taken by magnitude. What was decoded from bf16 gives the same bits again. 8-bit
+// moments need not: a block's largest negative number is 0.993 of its absmax, so it comes back with another absmax.
+// What must resume bit for bit keeps codes and absmax.
 void encode_moments(Moment moment, const float* from, const MomentArray& to, std::size_t count,
                     std::uint64_t first_element, RoundingKey rounding);
 

@@ -159,7 +159,7 @@ inline void encode_scaled(const float* from, float scale, std::uint8_t* codes) {
     typename Ops::U n[4];
     for (std::size_t k = 0; k < 4; ++k) {
       x[k] = Ops::load(from + i + k * Ops::kLanes);
-      n[k] = Code::nearest(Ops::mul(kSigned ? Ops::abs(x[k]) : x[k], inverse));
+      n[k] = Code::nearest(Ops::mul(Ops::abs(x[k]), inverse));
     }
     if constexpr (kSigned) Ops::store_signed_bytes(n, x, codes + i);
     if constexpr (!kSigned) Ops::store_bytes(n, codes + i);

@@ -179,7 +179,9 @@ struct CodedLoop {
       update_window<Rule, Ops, Moments>(rule, arrays.part(begin, kWindow), floats);
     }
     if (whole == arrays.count) return;
-    const UpdateArrays rest = arrays.part(whole, arrays.count - whole);
+    UpdateArrays rest = arrays.part(whole, arrays.count - whole);
+    if constexpr (!Rule::kWritesExpAvg) rest.exp_avg = nullptr;
+    if constexpr (!Rule::kUsesExpAvgSq) rest.exp_avg_sq = nullptr;
     PaddedWindow padded(rest);
     update_window<Rule, Ops, Moments>(rule, padded.arrays(), floats);
     padded.copy_back();
