@@ -62,8 +62,8 @@ class Bfloat16Moments {
   const Noise<Ops> noise_;
 };
 
-// The window is one block. Decoding, updating and encoding are a loop each: together they are too long for a core to
-// have enough elements in flight to hide the latency of the division and the root.
+// The window is one block. Decoding, updating and encoding are a loop each: one loop for the first two was 6 % slower
+// on AVX2 and 5 % faster on AVX-512 (Zen 4).
 template <class Rule, class Ops>
 class Block8Moments {
  public:
