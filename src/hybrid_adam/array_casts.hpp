@@ -8,8 +8,7 @@
 //
 // Invariants
 //   * Elementwise IEEE operations: the same bits on every target, at any length and alignment, for any number of
-//   threads and
-//     in any floating-point mode of the caller (ieee_mode.hpp). Payloads of NaNs in sums are excepted.
+//     threads and in any floating-point mode of the caller (ieee_mode.hpp). Payloads of NaNs in sums are excepted.
 //   * Rounding is to the nearest, ties to even; a NaN becomes the positive quiet NaN, as in the update.
 //
 // Threading: thread-safe on disjoint arrays. Units: elements.

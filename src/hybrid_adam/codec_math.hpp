@@ -11,7 +11,7 @@
 //     probability equal to the share of the distance (infinities and numbers of bf16 stay; above the largest bf16 may
 //     become infinity).
 //   * Zero-filled memory decodes to zeros. What is encoded from moments (adam_math.hpp flushes them) decodes to no
-//   denormal.
+//     denormal.
 //   * A block of 8-bit moments with an infinity or a NaN becomes NaN as a whole.
 
 #ifndef ASTERIAS_FORMULA_SPACE

@@ -13,10 +13,9 @@
 // in float:
 //   * numbers, and the middles between numbers of a decade, are floats without rounding;
 //   * y - first is exact for every float y of the decade, and rounding (y - first) * inverse_step to an integer (by a
-//   fused
-//     addition of 1.5 * 2^23) gives how many numbers of the decade lie below the nearest, a tie the larger magnitude.
-// dynamic_code_test.cpp proves the last for every float: it checks both neighbours of each of the 381 middles, and the
-// formula is monotone between them.
+//     fused addition of 1.5 * 2^23) gives how many numbers of the decade lie below the nearest, a tie the larger
+//     magnitude. dynamic_code_test.cpp proves the last for every float: it checks both neighbours of each of the 381
+//     middles, and the formula is monotone between them.
 #pragma once
 
 #include <array>

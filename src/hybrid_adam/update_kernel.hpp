@@ -5,23 +5,20 @@
 // constants and calls it for each. No allocation, no torch.
 //
 // Formats, by array (number_arrays.hpp). All combinations of the three rows exist; others are a StateError (kBug):
-//   gradient -> param_out  fp32 -> none, bf16, fp16; bf16 -> none, bf16; fp16 -> none, fp16. An output of the
-//   gradient's type may
-//                          lie in the gradient's place.
-//   moments                both fp32, both bf16 or both 8-bit. SGD has exp_avg only.
-//   algorithm              Adam, AdamW, SGD
+//   gradient and param_out  fp32 and none, bf16 or fp16; bf16 and none or bf16; fp16 and none or fp16
+//   moments                 both fp32, both bf16 or both 8-bit; SGD has exp_avg only
+//   algorithm               Adam, AdamW, SGD
+// An output of the gradient's type may lie in the gradient's place.
 //
 // Invariants
-//   * An element's bits depend on its own values and the constants only: not on the SIMD target, its position in
-//   memory, the
-//     alignment, the length, how the arrays are cut into calls, the number of threads, or the caller's
-//     floating-point mode (ieee_mode.hpp). Payloads of NaNs are excepted.
+//   * An element's bits depend on its own values and the constants only (with coded moments, on what is said below as
+//     well): not on the SIMD target, its position in memory, the alignment, the length, how the arrays are cut into
+//     calls, the number of threads, or the caller's floating-point mode (ieee_mode.hpp). Payloads of NaNs are excepted.
 //   * One step from the same state is within 4 ulp of the largest term of a double-precision step, and of torch's fused
 //     kernels. The one exception: where the update exceeds half of the parameter, fewer than one element in 20,000
 //     lies between 4 and 8 ulp. Moments below FLT_MIN in magnitude are stored as +0 (adam_math.hpp).
-//   * The same holds with coded moments, given first_element and rounding: what is computed is this, from decoded
-//   moments to
-//     moments not yet encoded; the parameter moves by the latter.
+//   * With coded moments that is the step from decoded moments to moments not yet encoded, and the parameter moves by
+//     the latter. What is encoded depends on first_element and rounding (bf16) or on the block's 256 elements (8-bit).
 //   * Nothing outside [0, count) of each array is read or written, of absmax nothing outside the blocks of these.
 //
 // Placement matters for speed: arrays whose addresses differ by a multiple of a large power of two (four slots of 256
