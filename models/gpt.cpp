@@ -80,7 +80,9 @@ torch::Tensor GptImpl::run_block(const GptBlock& block, const torch::Tensor& x) 
 }
 
 torch::Tensor next_token_loss(const torch::Tensor& logits, const torch::Tensor& targets) {
-  return torch::nn::functional::cross_entropy(logits.reshape({-1, logits.size(-1)}), targets.reshape({-1}));
+  // In 16 bits a loss would have three digits, and the sum over the vocabulary fewer.
+  const auto rows = logits.reshape({-1, logits.size(-1)}).to(torch::kFloat);
+  return torch::nn::functional::cross_entropy(rows, targets.reshape({-1}));
 }
 
 }  // namespace asterias::models

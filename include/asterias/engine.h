@@ -19,6 +19,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <torch/torch.h>
@@ -87,6 +88,66 @@ class Signature {
   std::uint64_t value_ = 0xcbf29ce484222325ULL;
 };
 
+// A floating tensor as the module's precision wants it.
+inline torch::Tensor cast_input(const torch::Tensor& tensor, const runtime::Precision& precision) {
+  return tensor.defined() ? tensor.to(precision.cast(tensor.scalar_type())) : tensor;
+}
+template <class T>
+std::vector<T> cast_input(const std::vector<T>& list, const runtime::Precision& precision);
+template <class T>
+std::optional<T> cast_input(const std::optional<T>& value, const runtime::Precision& precision);
+template <class... T>
+std::tuple<T...> cast_input(const std::tuple<T...>& values, const runtime::Precision& precision);
+template <class T>
+T cast_input(const T& value, const runtime::Precision&) {
+  return value;
+}
+template <class T>
+std::vector<T> cast_input(const std::vector<T>& list, const runtime::Precision& precision) {
+  std::vector<T> result;
+  for (const auto& element : list) result.push_back(cast_input(element, precision));
+  return result;
+}
+template <class T>
+std::optional<T> cast_input(const std::optional<T>& value, const runtime::Precision& precision) {
+  return value ? std::optional<T>(cast_input(*value, precision)) : value;
+}
+template <class... T>
+std::tuple<T...> cast_input(const std::tuple<T...>& values, const runtime::Precision& precision) {
+  return std::apply([&](const auto&... value) { return std::tuple<T...>(cast_input(value, precision)...); }, values);
+}
+
+// The types in which cast_input finds tensors. Anything else reaches forward as it is, uncopied.
+template <class T>
+inline constexpr bool kHoldsTensors = std::is_same_v<T, torch::Tensor>;
+template <class T>
+inline constexpr bool kHoldsTensors<std::vector<T>> = kHoldsTensors<T>;
+template <class T>
+inline constexpr bool kHoldsTensors<std::optional<T>> = kHoldsTensors<T>;
+template <class... T>
+inline constexpr bool kHoldsTensors<std::tuple<T...>> = (kHoldsTensors<T> || ...);
+
+// One argument on its way to forward: itself, or its cast copy while this lives.
+template <class Arg>
+class Input {
+ public:
+  Input(std::remove_reference_t<Arg>& argument, const runtime::Precision& precision) : argument_(argument) {
+    if constexpr (kHoldsTensors<std::remove_cvref_t<Arg>>)
+      if (precision.half()) cast_.emplace(cast_input(argument, precision));
+  }
+  Arg&& get() {
+    if constexpr (kHoldsTensors<std::remove_cvref_t<Arg>>)
+      if (cast_) return static_cast<Arg&&>(*cast_);
+    return static_cast<Arg&&>(argument_);
+  }
+
+ private:
+  std::remove_reference_t<Arg>& argument_;
+  [[no_unique_address]] std::conditional_t<kHoldsTensors<std::remove_cvref_t<Arg>>,
+                                           std::optional<std::remove_cvref_t<Arg>>, std::monostate>
+      cast_;
+};
+
 }  // namespace detail
 
 template <class M>
@@ -94,13 +155,14 @@ class Engine {
  public:
   explicit Engine(std::unique_ptr<EngineCore> core) : core_(std::move(core)) {}
 
-  // Runs the module's forward. In gradient mode this opens a pass, or goes on with the open one, until backward.
+  // Runs the module's forward. In gradient mode this opens a pass, or goes on with the open one, until backward. In
+  // fp16 and bf16, floating tensors among the arguments, also in vectors, optionals and tuples, are cast first.
   template <class... Args>
   decltype(auto) operator()(Args&&... args) {
     detail::Signature signature;
     (signature.add(args), ...);
     const EngineCore::Forward pass(*core_, signature.value());
-    return module()->forward(std::forward<Args>(args)...);
+    return module()->forward(detail::Input<Args>(args, core_->precision()).get()...);
   }
 
   // Runs anything else under the runtime, as operator() runs forward: other methods of the module, several modules, a
@@ -112,7 +174,9 @@ class Engine {
   }
 
   // Computes gradients; the same arguments as torch::Tensor::backward. Several calls before optimizer.step()
-  // accumulate. Throws BudgetError after the warm-up pass if it did not fit: nothing has been updated then.
+  // accumulate. In fp16 the gradients in .grad carry the loss scale, and this is the only way to them: a StateError
+  // comes from loss.backward(). Throws BudgetError after the warm-up pass if it did not fit: nothing has been updated
+  // then.
   void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
                 bool create_graph = false) {
     core_->backward(loss, gradient, retain_graph, create_graph);
@@ -123,8 +187,9 @@ class Engine {
 
   std::shared_ptr<M> module() const { return std::static_pointer_cast<M>(core_->module()); }
 
-  // Copies out the current fp32 value, the last final gradient before gradient_clipping, or a buffer, as a plain CPU
-  // tensor of the same shape. StateError if there is none of that name.
+  // Copies out the current value (of the fp32 master, where there is one), the last final gradient, unscaled and before
+  // gradient_clipping, both in fp32, or a buffer, as a plain CPU tensor of the same shape. StateError if there is none
+  // of that name.
   torch::Tensor parameter(const std::string& name) { return core_->parameter(name); }
   torch::Tensor gradient(const std::string& name) { return core_->gradient(name); }
   torch::Tensor buffer(const std::string& name) { return core_->buffer(name); }
@@ -139,8 +204,11 @@ class Engine {
   // Lets another thread use the engine's tensors while the returned object lives there.
   [[nodiscard]] static runtime::Scope scope() { return {}; }
 
-  // Hashes names, shapes and bits of all parameters and buffers; equals asterias::fingerprint of the same module
-  // without an engine.
+  // The factor on the losses given to backward from now on; 1 unless fp16 is set.
+  double loss_scale() const { return core_->loss_scale(); }
+
+  // Hashes names, shapes and bits of all parameters and buffers, and of the masters; without masters it equals
+  // asterias::fingerprint of the same module without an engine.
   std::uint64_t fingerprint() { return core_->fingerprint(); }
 
   // What the last step did, and where things lie.

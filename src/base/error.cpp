@@ -25,6 +25,12 @@ std::string budget_message(Tier tier, std::uint64_t need, std::uint64_t have, co
   return text.str();
 }
 
+std::string number(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
 }  // namespace
 
 ConfigError::ConfigError(std::vector<std::string> complaints)
@@ -51,6 +57,13 @@ IoError::IoError(int error_number, std::string path, std::uint64_t offset, const
       error_number_(error_number),
       path_(std::move(path)),
       offset_(offset) {}
+
+LossScaleError::LossScaleError(std::string parameter, double loss_scale)
+    : Error("fp16: the gradient of '" + parameter + "' overflows at the smallest loss scale, " + number(loss_scale) +
+            " (fp16.min_loss_scale); the training has diverged, or needs bf16, a smaller learning rate or a smaller "
+            "fp16.min_loss_scale"),
+      parameter_(std::move(parameter)),
+      loss_scale_(loss_scale) {}
 
 StateError::StateError(Cause cause, const std::string& message)
     : Error(cause == Cause::kMisuse ? message : message + " (this is a bug in Asterias; please report it)"),

@@ -84,6 +84,19 @@ class IoError : public Error {
   std::uint64_t offset_;
 };
 
+// fp16 gradients overflow although the loss scale is the smallest allowed. Weights are as they were before the step.
+class LossScaleError : public Error {
+ public:
+  // `parameter` is the first, in the order of names, whose gradient is not finite.
+  LossScaleError(std::string parameter, double loss_scale);
+  const std::string& parameter() const { return parameter_; }
+  double loss_scale() const { return loss_scale_; }
+
+ private:
+  std::string parameter_;
+  double loss_scale_;
+};
+
 // A call that the present state does not allow.
 class StateError : public Error {
  public:

@@ -161,6 +161,11 @@ void check_batch_sizes(const EngineConfig& config, Complaints& complaints) {
   }
 }
 
+void check_precision(const EngineConfig& config, Complaints& complaints) {
+  if (config.fp16.enabled && config.bf16.enabled)
+    complaints.push_back("bf16.enabled: both fp16 and bf16 are enabled; keep one");
+}
+
 }  // namespace
 
 EngineConfig EngineConfig::from_file(const std::string& path) {
@@ -197,6 +202,7 @@ void EngineConfig::validate() const {
   check_tiers(*this, complaints);
   check_optimizer(optimizer, complaints);
   check_batch_sizes(*this, complaints);
+  check_precision(*this, complaints);
   throw_if_any(std::move(complaints));
 }
 

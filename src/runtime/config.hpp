@@ -67,6 +67,33 @@ struct OptimizerConfig {
   std::vector<ParamGroupConfig> param_groups;
 };
 
+// fp16 parameters with fp32 masters, and gradients of a scaled loss. DeepSpeed's keys, defaults and meaning
+// (loss_scaler.hpp has the rules).
+struct Fp16Config {
+  bool enabled = false;
+  double loss_scale = 0;  // fixed; 0: dynamic, as the other keys say
+  int initial_scale_power = 16;
+  int loss_scale_window = 1000;
+  int hysteresis = 2;
+  bool consecutive_hysteresis = false;
+  double min_loss_scale = 1;
+};
+
+// bf16 parameters with fp32 masters.
+struct Bf16Config {
+  bool enabled = false;
+};
+
+struct PrecisionConfig {
+  std::vector<std::string> keep_fp32;  // name patterns of parameters that fp16 and bf16 leave as they are
+};
+
+enum class GradAccumDtype : std::uint8_t { kFp32 };
+
+struct DataTypesConfig {
+  std::optional<GradAccumDtype> grad_accum_dtype;  // unset: the parameter's own
+};
+
 enum class Eviction : std::uint8_t { kNextUse, kLru };
 
 struct PlacementConfig {
@@ -101,6 +128,10 @@ struct EngineConfig {
   std::int64_t train_batch_size = 0;        // 0: unset. If all three are set: batch = micro * accumulation (one rank)
   std::int64_t train_micro_batch_size_per_gpu = 0;
   std::int64_t gradient_accumulation_steps = 0;
+  Fp16Config fp16;
+  Bf16Config bf16;
+  PrecisionConfig precision;
+  DataTypesConfig data_types;
   std::uint64_t default_chunk_elements =
       64 * 1024 * 1024;            // key "default_chunk_size": elements, or bytes with a suffix (divided by 4)
   bool release_after_init = true;  // PatrickStar's keys; docs/config.md says why they have nothing to decide

@@ -22,7 +22,6 @@ namespace {
 constexpr std::int64_t kMaxBatch = 1'000'000'000;  // two of these multiply without overflow
 constexpr int kMaxThreads = 4096;
 constexpr std::string_view kGroupPrefix = "optimizer.param_groups";
-constexpr std::string_view kNoMixedPrecision = "this version trains in fp32; set it to false or remove the section";
 
 // One key of `Owner`: where it is, what it takes, how it gets in and out.
 template <class Owner>
@@ -31,7 +30,7 @@ struct Field {
   std::string wants;
   std::string default_json;
   std::function<void(const Json&, const std::string& shown_path, Owner&, Complaints&)> read;
-  std::function<Json(const Owner&)> write;  // empty: read, checked and not kept
+  std::function<Json(const Owner&)> write;
 };
 
 template <class Owner>
@@ -58,16 +57,6 @@ Field<Owner> required_field(std::string path, Kind<T> kind, Get get) {
   auto made = field<Owner>(std::move(path), std::move(kind), get);
   made.default_json = "required";
   return made;
-}
-
-// Makes a field that is checked but not kept, because nothing in this version depends on it.
-template <class T>
-Field<EngineConfig> unkept_field(std::string path, Kind<T> kind, T default_value) {
-  auto read = [kind](const Json& value, const std::string& shown_path, EngineConfig&, Complaints& complaints) {
-    T unkept{};
-    if (!kind.read(value, unkept)) complaints.push_back(found_want(shown_path, value, kind.wants));
-  };
-  return {std::move(path), kind.wants, kind.write(default_value).dump(), read, {}};
 }
 
 // The walk: any Owner, any table.
@@ -137,7 +126,6 @@ template <class Owner>
 Json write_fields(const Fields<Owner>& fields, const Owner& owner, bool with_nulls) {
   Json tree = Json::object();
   for (const auto& field : fields) {
-    if (!field.write) continue;
     Json value = field.write(owner);
     if (value.is_null() && !with_nulls) continue;
     std::string pointer = "/" + field.path;
@@ -261,15 +249,33 @@ void add_batch(Fields<EngineConfig>& fields) {
 
 // DeepSpeed's sections and its defaults.
 void add_mixed_precision(Fields<EngineConfig>& fields) {
-  const auto off = only(false, std::string(kNoMixedPrecision));
+  const auto add = [&](const char* path, auto kind, auto get) {
+    fields.push_back(field<EngineConfig>(path, std::move(kind), get));
+  };
   const auto positive = whole(1, std::numeric_limits<int>::max());
-  fields.push_back(unkept_field("fp16.enabled", off, false));
-  fields.push_back(unkept_field("fp16.loss_scale", number_at_least_0(), 0.0));
-  fields.push_back(unkept_field("fp16.initial_scale_power", whole(0, 127), 16));
-  fields.push_back(unkept_field("fp16.loss_scale_window", positive, 1000));
-  fields.push_back(unkept_field("fp16.hysteresis", positive, 2));
-  fields.push_back(unkept_field("fp16.min_loss_scale", number_at_least_0(), 1.0));
-  fields.push_back(unkept_field("bf16.enabled", off, false));
+  add(
+      "fp16.enabled", boolean(), [](auto& c) -> auto& { return c.fp16.enabled; });
+  add(
+      "fp16.loss_scale", number_at_least_0(), [](auto& c) -> auto& { return c.fp16.loss_scale; });
+  add(
+      "fp16.initial_scale_power", whole(0, 127), [](auto& c) -> auto& { return c.fp16.initial_scale_power; });
+  add(
+      "fp16.loss_scale_window", positive, [](auto& c) -> auto& { return c.fp16.loss_scale_window; });
+  add(
+      "fp16.hysteresis", positive, [](auto& c) -> auto& { return c.fp16.hysteresis; });
+  add(
+      "fp16.consecutive_hysteresis", boolean(), [](auto& c) -> auto& { return c.fp16.consecutive_hysteresis; });
+  add(
+      "fp16.min_loss_scale", number("a number above 0", [](double value) { return value > 0; }),
+      [](auto& c) -> auto& { return c.fp16.min_loss_scale; });
+  add(
+      "bf16.enabled", boolean(), [](auto& c) -> auto& { return c.bf16.enabled; });
+  add(
+      "precision.keep_fp32", strings("a name pattern or a list of them", /*may_be_empty=*/true),
+      [](auto& c) -> auto& { return c.precision.keep_fp32; });
+  add(
+      "data_types.grad_accum_dtype", or_null(choice<GradAccumDtype>({{"fp32", GradAccumDtype::kFp32}})),
+      [](auto& c) -> auto& { return c.data_types.grad_accum_dtype; });
 }
 
 void add_placement(Fields<EngineConfig>& fields) {

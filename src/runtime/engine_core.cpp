@@ -37,12 +37,30 @@ runtime::StateLists state_lists(const EngineConfig& config) {
   return {momentum, false};
 }
 
+// Lets gradients in while it lives; fp16 refuses all others.
+class ScaledBackward {
+ public:
+  ScaledBackward(runtime::ModelData& data, bool is_scaled) : data_(data), is_scaled_(is_scaled) {
+    data_.take_gradients(true);
+  }
+  ScaledBackward(const ScaledBackward&) = delete;
+  ScaledBackward& operator=(const ScaledBackward&) = delete;
+  ~ScaledBackward() { data_.take_gradients(!is_scaled_); }
+
+ private:
+  runtime::ModelData& data_;
+  const bool is_scaled_;
+};
+
 }  // namespace
 
 EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of)
     : id_(next_engine_id()),
       step_start_(Clock::now()),
       config_(config),
+      precision_(config),
+      loss_scaler_(config.fp16),
+      gradient_scale_(loss_scaler_.scale()),
       runtime_((config.validate(), runtime::Runtime::attach(config))) {
   next_.loss = std::nan("");
   runtime_->residency().count_blank(false);
@@ -50,8 +68,10 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     module_ = build(make_module);
     if (!module_) throw StateError(StateError::Cause::kMisuse, "model_func returned no module");
     runtime::release_last_outputs();
-    data_ = std::make_unique<runtime::ModelData>(runtime_, module_, config_.default_chunk_elements * sizeof(float),
-                                                 state_lists(config_), config_.gradient_clipping.value_or(0) > 0);
+    const bool sums_gradients = config_.gradient_clipping.value_or(0) > 0 || loss_scaler_.is_active();
+    data_ = std::make_unique<runtime::ModelData>(runtime_, module_, precision_, config_.default_chunk_elements,
+                                                 state_lists(config_), sums_gradients);
+    data_->take_gradients(!loss_scaler_.is_active());
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
     runtime_->residency().count_blank(true);
@@ -144,7 +164,9 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   const auto start = Clock::now();
   const double stalled_before_ms = stalled_ms();
   try {
-    loss.backward(gradient, retain_graph, create_graph);
+    rescale_gradients();
+    const ScaledBackward scaled(*data_, loss_scaler_.is_active());
+    loss.backward(scaled_gradient(loss, gradient), retain_graph, create_graph);
   } catch (...) {
     runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
     throw;
@@ -155,6 +177,23 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   next_.stall_backward_ms += stalled_ms() - stalled_before_ms;
   end_pass();
   if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
+}
+
+// The loss is scaled where backward begins, so that no value of forward can overflow by it.
+torch::Tensor EngineCore::scaled_gradient(const torch::Tensor& loss, const torch::Tensor& gradient) const {
+  if (!loss_scaler_.is_active()) return gradient;
+  const auto& seed = gradient.defined() ? gradient : torch::ones_like(loss);
+  return seed * loss_scaler_.scale();
+}
+
+// Gradients that outlived a change of the scale go on with the new one, so that what is added to them fits.
+void EngineCore::rescale_gradients() {
+  const double factor = loss_scaler_.scale() / gradient_scale_;
+  gradient_scale_ = loss_scaler_.scale();
+  if (factor == 1) return;
+  const torch::NoGradGuard no_grad;
+  for (const auto& record : data_->parameters())
+    if (record.tensor.grad().defined()) record.tensor.mutable_grad().mul_(factor);
 }
 
 void EngineCore::end_pass() {
@@ -172,13 +211,16 @@ void EngineCore::end_pass() {
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
 
-void EngineCore::finish_step(double grad_norm, Clock::time_point update_start) {
+void EngineCore::finish_step(double grad_norm, bool skipped, Clock::time_point update_start) {
   auto& residency = runtime_->residency();
   residency.record_phase("update", update_start, Clock::now());
   count_moves(next_);
   next_.stall_update_ms = stalled_ms() - next_.stall_forward_ms - next_.stall_backward_ms;
   next_.step = stats_.step + 1;
   next_.grad_norm = grad_norm;
+  next_.loss_scale = gradient_scale_;
+  next_.skipped = skipped;
+  next_.num_skipped = loss_scaler_.num_skipped();
   next_.update_ms = ms_since(update_start);
   next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
@@ -242,9 +284,8 @@ torch::Tensor EngineCore::parameter(const std::string& name) {
   runtime_->check_failure();
   const auto* record = data_->find(name);
   if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
-  const torch::NoGradGuard no_grad;
-  const auto value = record->tensor.scalar_type() == torch::kFloat ? record->tensor : record->tensor.to(torch::kFloat);
-  return data_->copy_out(value);
+  data_->reclaim();
+  return data_->copy_out_value(*record);
 }
 
 torch::Tensor EngineCore::gradient(const std::string& name) {
@@ -254,7 +295,9 @@ torch::Tensor EngineCore::gradient(const std::string& name) {
   if (!record->tensor.grad().defined())
     throw StateError(StateError::Cause::kMisuse,
                      "parameter '" + name + "' has no gradient: none was computed since zero_grad()");
-  return data_->copy_out(record->tensor.grad());
+  const torch::NoGradGuard no_grad;
+  const auto gradient = data_->copy_out(record->tensor.grad().to(torch::kFloat));
+  return loss_scaler_.is_active() ? gradient.div_(gradient_scale_) : gradient;
 }
 
 torch::Tensor EngineCore::buffer(const std::string& name) {
@@ -268,7 +311,7 @@ torch::Tensor EngineCore::buffer(const std::string& name) {
 std::uint64_t EngineCore::fingerprint() {
   runtime_->check_failure();
   data_->reclaim();
-  return asterias::fingerprint(*module_);
+  return asterias::fingerprint(*module_, *data_);
 }
 
 void EngineCore::start_trace() { runtime_->residency().start_trace(); }

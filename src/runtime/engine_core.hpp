@@ -13,8 +13,10 @@
 
 #include "runtime/config.hpp"
 #include "runtime/interception.hpp"
+#include "runtime/loss_scaler.hpp"
 #include "runtime/model_data.hpp"
 #include "runtime/optimizer.hpp"
+#include "runtime/precision.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/telemetry.hpp"
 
@@ -35,6 +37,8 @@ class EngineCore {
   const EngineConfig& config() const { return config_; }
   const std::shared_ptr<runtime::Runtime>& shared_runtime() const { return runtime_; }
   runtime::ModelData& data() { return *data_; }
+  const runtime::Precision& precision() const { return precision_; }
+  double loss_scale() const { return loss_scaler_.scale(); }
 
   void backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph, bool create_graph);
 
@@ -77,13 +81,18 @@ class EngineCore {
   void end_pass();
   void count_moves(StepStats& stats) const;
   double stalled_ms() const;
-  void finish_step(double grad_norm, std::chrono::steady_clock::time_point update_start);
+  torch::Tensor scaled_gradient(const torch::Tensor& loss, const torch::Tensor& gradient) const;
+  void rescale_gradients();
+  void finish_step(double grad_norm, bool skipped, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
   void foretell(Plan& plan) const;
 
   std::uint64_t id_;
   std::chrono::steady_clock::time_point step_start_;
   EngineConfig config_;
+  runtime::Precision precision_;
+  runtime::LossScaler loss_scaler_;
+  double gradient_scale_;  // what the gradients that are there are scaled by
   std::shared_ptr<runtime::Runtime> runtime_;
   runtime::Scope scope_;
   std::shared_ptr<torch::nn::Module> module_;
@@ -98,5 +107,8 @@ class EngineCore {
 // Hashes names, shapes, dtypes and bits of all parameters and buffers of a module, in the order of registration. A
 // module outside any engine and the same module trained by one have equal fingerprints exactly if all bits are equal.
 std::uint64_t fingerprint(const torch::nn::Module& module);
+
+// Hashes the masters as well: equals fingerprint(module) where there are none.
+std::uint64_t fingerprint(const torch::nn::Module& module, const runtime::ModelData& data);
 
 }  // namespace asterias

@@ -46,12 +46,30 @@ class Hasher {
 
 }  // namespace
 
-std::uint64_t fingerprint(const torch::nn::Module& module) {
-  Hasher hasher;
+namespace {
+
+void add_module(Hasher& hasher, const torch::nn::Module& module) {
   for (const auto& item : module.named_parameters())
     if (item.value().defined()) hasher.add(item.key(), item.value());
   for (const auto& item : module.named_buffers())
     if (item.value().defined()) hasher.add(item.key(), item.value());
+}
+
+}  // namespace
+
+std::uint64_t fingerprint(const torch::nn::Module& module) {
+  Hasher hasher;
+  add_module(hasher, module);
+  return hasher.value();
+}
+
+std::uint64_t fingerprint(const torch::nn::Module& module, const runtime::ModelData& data) {
+  Hasher hasher;
+  add_module(hasher, module);
+  for (const auto& record : data.parameters())
+    data.visit_master(record, [&](const float* master) {
+      if (master) hasher.add(master, static_cast<std::size_t>(record.tensor.numel()) * sizeof(float));
+    });
   return hasher.value();
 }
 

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include <ATen/ops/from_blob.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/utils.h>
 
 #include "base/byte_size.hpp"
+#include "hybrid_adam/array_casts.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "runtime/allocator.hpp"
 #include "runtime/interception.hpp"
@@ -44,6 +47,60 @@ bool belongs_to_an_engine(const at::Tensor& parameter) {
   return slot && slot->resident()->is_chunk && !slot->resident()->retired;
 }
 
+bool is_trained_in(at::ScalarType dtype) { return dtype == at::kFloat || is_16_bit(dtype); }
+
+at::Tensor over(const void* bytes, at::ScalarType dtype, at::IntArrayRef sizes, at::IntArrayRef strides) {
+  return at::from_blob(const_cast<void*>(bytes), sizes, strides, dtype);
+}
+
+// torch's own rounding, out of the interception's sight.
+void convert(const void* from, at::ScalarType from_dtype, void* to, at::ScalarType dtype, std::size_t count) {
+  const c10::impl::ExcludeDispatchKeyGuard unseen(c10::DispatchKey::Fake);
+  const at::NoGradGuard no_grad;
+  const auto size = static_cast<std::int64_t>(count);
+  over(to, dtype, {size}, {1}).copy_(over(from, from_dtype, {size}, {1}));
+}
+
+// Where a 16-bit value is not its master rounded, the master becomes it. Block by block.
+template <class Half>
+void follow(const std::byte* bytes, float* master, std::size_t count) {
+  std::array<Half, 4096> rounded;
+  const auto* values = reinterpret_cast<const Half*>(bytes);
+  for (std::size_t begin = 0; begin < count; begin += rounded.size()) {
+    const std::size_t size = std::min(rounded.size(), count - begin);
+    hybrid_adam::cast(master + begin, {rounded.data(), number_type(c10::CppTypeToScalarType<Half>::value)}, size);
+    for (std::size_t i = 0; i < size; ++i)
+      if (rounded[i].x != values[begin + i].x) master[begin + i] = static_cast<float>(values[begin + i]);
+  }
+}
+
+// Residents pinned on a tier while this lives.
+class Held {
+ public:
+  Held(evict::Residency& residency, std::vector<evict::Want> wants, Tier tier)
+      : residency_(residency), wants_(std::move(wants)), tier_(tier) {
+    residency_.acquire(wants_, tier_);
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  ~Held() {
+    residency_.release(wants_, tier_);
+    bury();
+  }
+
+  std::byte* address(const evict::Resident* resident) const { return residency_.address(resident, tier_); }
+
+ private:
+  evict::Residency& residency_;
+  const std::vector<evict::Want> wants_;
+  const Tier tier_;
+};
+
+c10::Storage empty_storage(std::size_t bytes) {
+  return c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                               at::DataPtr(nullptr, c10::kCPU), c10::GetAllocator(c10::kCPU), true);
+}
+
 }  // namespace
 
 // Hands a parameter's gradient over once it is final for this backward (case "1.1 steal" or "2.3 in place" of
@@ -59,14 +116,20 @@ class ModelData::GradientRoute final : public torch::autograd::PostAccumulateGra
 };
 
 ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module,
-                     std::uint64_t chunk_limit_bytes, StateLists lists, bool sum_gradients)
-    : runtime_(std::move(runtime)), module_(module), lists_(lists), sum_gradients_(sum_gradients) {
+                     Precision precision, std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients)
+    : runtime_(std::move(runtime)),
+      module_(module),
+      precision_(std::move(precision)),
+      lists_(lists),
+      sum_gradients_(sum_gradients) {
   collect_parameters();
+  choose_dtypes();
   std::vector<chunk::StorageSpec> specs;
-  for (const auto& storage : storages_) specs.push_back(storage.spec);
-  chunk_bytes_ = chunk::choose_chunk_bytes(specs, chunk_limit_bytes);
+  for (const auto& storage : storages_) specs.push_back(storage.spec());
+  chunk_bytes_ = chunk::choose_chunk_bytes(specs, chunk_limit_bytes(chunk_limit_elements));
   layout_ = chunk::make_layout(specs, chunk_bytes_);
   make_chunks();
+  for (std::size_t i = 0; i < parameters_.size(); ++i) place_parameter(i);
   move_in();
   note_registered();
   route_gradients();
@@ -82,7 +145,7 @@ ModelData::~ModelData() {
   storages_.clear();
   module_.reset();
   for (auto& lists : chunks_)
-    for (auto* resident : {lists.param, lists.grad, lists.exp_avg, lists.exp_avg_sq})
+    for (auto* resident : lists.all())
       if (resident) runtime_->residency().retire(resident);
   bury();
 }
@@ -92,17 +155,12 @@ void ModelData::collect_parameters() {
   for (const auto& item : module_->named_parameters()) {
     const at::Tensor& parameter = item.value();
     if (!parameter.defined()) continue;
-    const bool trainable = parameter.requires_grad();
     if (!parameter.device().is_cpu() || !parameter.has_storage())
       complaints.push_back("parameter '" + item.key() +
                            "' is no CPU tensor with a storage of its own; build the model on the CPU");
     else if (belongs_to_an_engine(parameter))
       complaints.push_back("parameter '" + item.key() + "' belongs to another engine already");
-    else if (trainable && parameter.scalar_type() != at::kFloat)
-      complaints.push_back(
-          "parameter '" + item.key() + "' is " + c10::toString(parameter.scalar_type()) +
-          "; this version trains float32 parameters (set requires_grad to false, or build the model in float32)");
-    else if (trainable && !is_dense(parameter))
+    else if (parameter.requires_grad() && !is_dense(parameter))
       complaints.push_back("parameter '" + item.key() +
                            "' is a view with gaps or overlaps; register the whole tensor instead");
     else
@@ -114,24 +172,60 @@ void ModelData::collect_parameters() {
 void ModelData::collect_parameter(const std::string& name, const at::Tensor& parameter) {
   const auto [known, is_new] = by_tensor_.try_emplace(parameter.unsafeGetTensorImpl(), parameters_.size());
   by_name_.emplace(name, known->second);
+  collect_storage(name, parameter);
   if (!is_new) return;
-  const auto* storage = parameter.storage().unsafeGetStorageImpl();
-  const auto [place, is_first] = by_storage_.try_emplace(storage, storages_.size());
-  if (is_first)
-    storages_.push_back({parameter.storage(),
-                         {storage->nbytes(), static_cast<int>(parameter.scalar_type()), parameter.requires_grad()},
-                         "parameter '" + name + "'"});
-  else if (parameter.requires_grad())
-    storages_[place->second].spec.trainable = true;
   ParameterRecord record;
   record.name = name;
   record.tensor = parameter;
   record.trainable = parameter.requires_grad();
-  record.dtype = parameter.scalar_type();
   record.sizes = parameter.sizes().vec();
   record.strides = parameter.strides().vec();
   parameters_.push_back(std::move(record));
-  storage_of_.push_back(place->second);
+  const auto storage = by_storage_.at(parameter.storage().unsafeGetStorageImpl());
+  storage_of_.push_back(storage);
+  ++storages_[storage].num_parameters;
+}
+
+// A storage is cast as a whole or not at all: whatever shares it goes on sharing it.
+void ModelData::collect_storage(const std::string& name, const at::Tensor& parameter) {
+  const auto dtype = parameter.scalar_type();
+  const auto [place, is_first] = by_storage_.try_emplace(parameter.storage().unsafeGetStorageImpl(), storages_.size());
+  if (is_first)
+    storages_.push_back({parameter.storage(), dtype, precision_.cast(dtype), 0, false, "parameter '" + name + "'"});
+  auto& record = storages_[place->second];
+  record.trainable |= parameter.requires_grad();
+  if (precision_.keeps(name) || dtype != record.given_dtype) record.dtype = record.given_dtype;
+}
+
+void ModelData::choose_dtypes() {
+  std::vector<std::string> complaints;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    auto& record = parameters_[i];
+    const auto& storage = storages_[storage_of_[i]];
+    record.dtype = storage.dtype == storage.given_dtype ? record.tensor.scalar_type() : storage.dtype;
+    record.fills_storage =
+        storage.num_parameters == 1 && tensor_bytes(record.tensor) == record.tensor.storage().nbytes();
+    if (record.trainable && record.tensor.scalar_type() != storage.given_dtype)
+      complaints.push_back("parameter '" + record.name + "' shares its storage with one of another dtype");
+    else if (record.trainable && !is_trained_in(record.dtype))
+      complaints.push_back("parameter '" + record.name + "' is " + c10::toString(record.dtype) +
+                           "; parameters are trained in float32, float16 and bfloat16 (set requires_grad to false, or "
+                           "build the model in one of these)");
+  }
+  if (!complaints.empty()) throw ConfigError(complaints);
+}
+
+chunk::StorageSpec ModelData::StorageRecord::spec() const {
+  const auto bytes = storage.nbytes() / at::elementSize(given_dtype) * at::elementSize(dtype);
+  return {dtype == given_dtype ? storage.nbytes() : bytes, static_cast<int>(dtype), trainable};
+}
+
+// The limit holds for the trained chunks with the smallest elements.
+std::uint64_t ModelData::chunk_limit_bytes(std::uint64_t limit_elements) const {
+  std::uint64_t element_bytes = sizeof(float);
+  for (const auto& storage : storages_)
+    if (storage.trainable) element_bytes = std::min<std::uint64_t>(element_bytes, at::elementSize(storage.dtype));
+  return limit_elements * element_bytes;
 }
 
 void ModelData::note_registered() {
@@ -161,28 +255,37 @@ void ModelData::refuse_new_parameters() {
 }
 
 void ModelData::make_chunks() {
-  auto& residency = runtime_->residency();
   std::int64_t updated = 0;
   for (const auto& spec : layout_.chunks) {
     ChunkLists lists;
-    lists.bytes = spec.bytes;
+    lists.dtype = static_cast<at::ScalarType>(spec.dtype);
+    lists.grad_dtype = precision_.gradient_of(lists.dtype);
+    lists.num_elements = spec.bytes / at::elementSize(lists.dtype);
+    lists.used_bytes = spec.used_bytes;
     lists.trainable = spec.trainable;
-    const std::int64_t update_index = spec.trainable ? updated++ : -1;
-    lists.param = residency.make_chunk(ListKind::kParam, spec.bytes, update_index);
+    const std::int64_t at = spec.trainable ? updated++ : -1;
+    lists.param = make_list(ListKind::kParam, lists, lists.dtype, at);
     if (spec.trainable) {
-      lists.grad = residency.make_chunk(ListKind::kGrad, spec.bytes, update_index);
-      if (lists_.exp_avg) lists.exp_avg = residency.make_chunk(ListKind::kExpAvg, spec.bytes, update_index);
-      if (lists_.exp_avg_sq) lists.exp_avg_sq = residency.make_chunk(ListKind::kExpAvgSq, spec.bytes, update_index);
+      lists.grad = make_list(ListKind::kGrad, lists, lists.grad_dtype, at);
+      if (is_16_bit(lists.dtype)) lists.master = make_list(ListKind::kMaster, lists, at::kFloat, at);
+      if (lists_.exp_avg) lists.exp_avg = make_list(ListKind::kExpAvg, lists, at::kFloat, at);
+      if (lists_.exp_avg_sq) lists.exp_avg_sq = make_list(ListKind::kExpAvgSq, lists, at::kFloat, at);
     }
     chunks_.push_back(lists);
   }
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    auto& record = parameters_[i];
-    const auto& place = layout_.places[storage_of_[i]];
-    record.chunk = place.chunk;
-    record.offset_bytes =
-        place.offset_bytes + static_cast<std::uint64_t>(record.tensor.storage_offset()) * record.tensor.element_size();
-  }
+}
+
+evict::Resident* ModelData::make_list(ListKind kind, const ChunkLists& lists, at::ScalarType dtype,
+                                      std::int64_t index) {
+  return runtime_->residency().make_chunk(kind, lists.num_elements * at::elementSize(dtype), index);
+}
+
+void ModelData::place_parameter(std::size_t index) {
+  auto& record = parameters_[index];
+  const auto& place = layout_.places[storage_of_[index]];
+  record.chunk = place.chunk;
+  record.offset =
+      place.offset_bytes / at::elementSize(record.dtype) + static_cast<std::uint64_t>(record.tensor.storage_offset());
 }
 
 // What the constructor made last is most likely still there, and the first chunks, filled last, are used first. The
@@ -195,38 +298,69 @@ void ModelData::move_in() {
 }
 
 void ModelData::move_storage_in(std::size_t index) {
+  auto& record = storages_[index];
   const auto& place = layout_.places[index];
-  move_into_chunk(storages_[index].storage.unsafeGetStorageImpl(), place.chunk, place.offset_bytes,
-                  storages_[index].name);
+  record.storage = move_into_chunk(record.storage, record.given_dtype, place.chunk,
+                                   place.offset_bytes / at::elementSize(record.dtype), record.name);
+  if (record.dtype == record.given_dtype) return;
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (storage_of_[i] == index) give_storage(parameters_[i], record.storage, parameters_[i].tensor.storage_offset());
 }
 
-void ModelData::move_into_chunk(c10::StorageImpl* storage, std::uint32_t chunk, std::uint64_t offset_bytes,
-                                const std::string& name) {
-  auto* resident = chunks_[chunk].param;
-  auto& residency = runtime_->residency();
-  const Tier tier = runtime_->compute_tier();
-  if (storage->nbytes() > 0) {
-    std::vector<evict::Want> wants{{resident, evict::Access::kWrite}};
-    if (auto* slot = StorageSlot::find(runtime_->shared_residency(), storage))
-      wants.push_back({slot->resident(), evict::Access::kRead});
-    residency.acquire(wants, tier);
-    std::memcpy(residency.address(resident, tier) + offset_bytes, storage->data(), storage->nbytes());
-    residency.release(wants, tier);
-  }
-  StorageSlot::settle(runtime_->shared_residency(), storage, resident, offset_bytes, name);
+// Returns the storage that lies there from now on: a new one where the chunk has another dtype.
+c10::Storage ModelData::move_into_chunk(const c10::Storage& storage, at::ScalarType dtype, std::uint32_t chunk,
+                                        std::uint64_t offset, const std::string& name) {
+  const auto& lists = chunks_[chunk];
+  if (lists.master) copy_elements(storage, dtype, lists.master, at::kFloat, offset, Tier::kCpu);
+  copy_elements(storage, dtype, lists.param, lists.dtype, offset, runtime_->compute_tier());
+  const auto moved = dtype == lists.dtype
+                         ? storage
+                         : empty_storage(storage.nbytes() / at::elementSize(dtype) * at::elementSize(lists.dtype));
+  StorageSlot::settle(runtime_->shared_residency(), moved.unsafeGetStorageImpl(), lists.param,
+                      offset * at::elementSize(lists.dtype), name);
   bury();
+  return moved;
+}
+
+void ModelData::copy_elements(const c10::Storage& from, at::ScalarType from_dtype, evict::Resident* list,
+                              at::ScalarType dtype, std::uint64_t offset, Tier tier) {
+  if (from.nbytes() == 0) return;
+  auto* storage = from.unsafeGetStorageImpl();
+  const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
+  std::vector<evict::Want> wants{{list, evict::Access::kWrite}};
+  if (slot) wants.push_back({slot->resident(), evict::Access::kRead});
+  const Held held(runtime_->residency(), std::move(wants), tier);
+  const void* source = slot ? held.address(slot->resident()) + slot->offset_bytes() : storage->data();
+  auto* target = held.address(list) + offset * at::elementSize(dtype);
+  if (dtype == from_dtype)
+    std::memcpy(target, source, from.nbytes());
+  else
+    convert(source, from_dtype, target, dtype, from.nbytes() / at::elementSize(from_dtype));
+}
+
+// As module.to(dtype) does it.
+void ModelData::give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset) {
+  auto data = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(storage), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(record.dtype));
+  data.unsafeGetTensorImpl()->set_sizes_and_strides(record.sizes, record.strides, storage_offset);
+  record.tensor.set_data(data);
 }
 
 void ModelData::reclaim() {
-  for (const auto& record : parameters_) {
+  for (auto& record : parameters_) {
     const auto* slot = record.tensor.has_storage() ? StorageSlot::of(record.tensor) : nullptr;
-    if (!slot || slot->resident() != chunks_[record.chunk].param) take_back(record);
+    if (!slot || slot->resident() != chunks_[record.chunk].param)
+      take_back(record);
+    else if (slot->num_writes() != record.num_writes)
+      follow_writes(record, slot->num_writes());
   }
 }
 
-void ModelData::take_back(const ParameterRecord& record) {
+void ModelData::take_back(ParameterRecord& record) {
   const at::Tensor& tensor = record.tensor;
-  const bool fits = tensor.has_storage() && tensor.device().is_cpu() && tensor.scalar_type() == record.dtype &&
+  const auto dtype = tensor.scalar_type();
+  const bool becomes_master = dtype == at::kFloat && chunks_[record.chunk].master;
+  const bool fits = tensor.has_storage() && tensor.device().is_cpu() && (dtype == record.dtype || becomes_master) &&
                     tensor.sizes() == at::IntArrayRef(record.sizes) &&
                     tensor.strides() == at::IntArrayRef(record.strides) && tensor.storage_offset() == 0 &&
                     tensor.storage().nbytes() == tensor_bytes(tensor);
@@ -235,27 +369,63 @@ void ModelData::take_back(const ParameterRecord& record) {
                                                      "' was given other data (set_data, load, to) of another shape, "
                                                      "dtype or layout than the engine laid out; make "
                                                      "such changes in model_func");
-  move_into_chunk(tensor.storage().unsafeGetStorageImpl(), record.chunk, record.offset_bytes,
-                  "parameter '" + record.name + "'");
+  const auto moved =
+      move_into_chunk(tensor.storage(), dtype, record.chunk, record.offset, "parameter '" + record.name + "'");
+  if (dtype != record.dtype) give_storage(record, moved, 0);
+  record.num_writes = 0;
+}
+
+// Values that are no longer their masters' rounding were written in place, and are the masters now.
+void ModelData::follow_writes(ParameterRecord& record, std::uint64_t num_writes) {
+  record.num_writes = num_writes;
+  const auto& lists = chunks_[record.chunk];
+  if (!lists.master) return;
+  const Held held(runtime_->residency(), {{lists.param, evict::Access::kRead}, {lists.master, evict::Access::kWrite}},
+                  Tier::kCpu);
+  const auto* values = held.address(lists.param) + record.offset * at::elementSize(lists.dtype);
+  auto* master = reinterpret_cast<float*>(held.address(lists.master)) + record.offset;
+  const auto count = static_cast<std::size_t>(record.tensor.numel());
+  if (lists.dtype == at::kHalf)
+    follow<at::Half>(values, master, count);
+  else
+    follow<at::BFloat16>(values, master, count);
 }
 
 void ModelData::route_gradients() {
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    if (parameters_[i].trainable)
-      torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i].tensor, std::make_unique<GradientRoute>(*this, i));
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& record = parameters_[i];
+    if (!record.trainable) continue;
+    const auto grad_dtype = chunks_[record.chunk].grad_dtype;
+    const bool changes = precision_.half() || grad_dtype != record.dtype;
+    if (changes) record.tensor.mutable_grad().reset();  // one from before the engine is of another dtype or scale
+    if (grad_dtype != record.dtype) record.tensor.set_grad_dtype(grad_dtype);
+    torch::autograd::impl::set_post_acc_grad_hooks(record.tensor, std::make_unique<GradientRoute>(*this, i));
+  }
+}
+
+// Dropped, because the optimizer would take it for a scaled one.
+void ModelData::refuse_unscaled(ParameterRecord& record) const {
+  if (takes_gradients_) return;
+  record.tensor.mutable_grad().reset();
+  throw StateError(StateError::Cause::kMisuse,
+                   "fp16: the gradient of '" + record.name +
+                       "' is that of a loss without the loss scale and was dropped; call engine.backward(loss) instead "
+                       "of loss.backward()");
 }
 
 void ModelData::take_gradient(ParameterRecord& record) {
+  refuse_unscaled(record);
   const at::Tensor& gradient = record.tensor.grad();
   // With create_graph the gradient belongs to a graph: it stays an ordinary tensor. So does a sparse one.
   if (!gradient.defined() || at::GradMode::is_enabled() || gradient.grad_fn() || gradient.layout() != at::kStrided)
     return;
-  if (gradient.scalar_type() != record.tensor.scalar_type() || gradient.strides() != record.tensor.strides()) return;
+  const auto& lists = chunks_[record.chunk];
+  if (gradient.scalar_type() != lists.grad_dtype || gradient.strides() != record.tensor.strides()) return;
   if (!record.grad_slot) {
     const at::NoGradGuard no_grad;
-    auto routed =
-        StorageSlot::make_tensor(runtime_->shared_residency(), chunks_[record.chunk].grad, record.offset_bytes,
-                                 record.tensor, "gradient of '" + record.name + "'", &record.grad_slot);
+    auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad,
+                                           record.offset * at::elementSize(lists.grad_dtype), record.tensor,
+                                           lists.grad_dtype, "gradient of '" + record.name + "'", &record.grad_slot);
     routed.copy_(gradient);
     record.tensor.mutable_grad() = std::move(routed);
   }
@@ -273,8 +443,8 @@ double ModelData::grad_square_sum(ParameterRecord& record) const {
   const at::NoGradGuard no_grad;
   const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
   const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
-  record.grad_square_sum =
-      hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
+  record.grad_square_sum = hybrid_adam::sum_of_squares({dense.const_data_ptr(), number_type(dense.scalar_type())},
+                                                       static_cast<std::size_t>(dense.numel()));
   record.grad_sum_writes = is_routed ? slot->num_writes() : ParameterRecord::kNotSummed;
   return record.grad_square_sum;
 }
@@ -288,8 +458,8 @@ std::uint64_t ModelData::num_elements() const {
 std::uint64_t ModelData::model_data_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& lists : chunks_)
-    for (const auto* resident : {lists.param, lists.grad, lists.exp_avg, lists.exp_avg_sq})
-      if (resident) bytes += lists.bytes;
+    for (const auto* resident : lists.all())
+      if (resident) bytes += resident->bytes;
   return bytes;
 }
 
@@ -297,8 +467,8 @@ std::uint64_t ModelData::update_working_set_bytes() const {
   std::uint64_t most = 0;
   for (const auto& lists : chunks_) {
     std::uint64_t pinned = 0;
-    for (const auto* resident : {lists.param, lists.grad, lists.exp_avg, lists.exp_avg_sq})
-      if (resident && lists.trainable) pinned += round_up(lists.bytes, device::kPageBytes);
+    for (const auto* resident : lists.all())
+      if (resident && lists.trainable) pinned += resident->bytes;
     most = std::max(most, pinned);
   }
   return most;
@@ -312,6 +482,22 @@ ParameterRecord* ModelData::find(const std::string& name) {
 ParameterRecord* ModelData::find(const at::Tensor& tensor) {
   const auto found = by_tensor_.find(tensor.unsafeGetTensorImpl());
   return found == by_tensor_.end() ? nullptr : &parameters_[found->second];
+}
+
+at::Tensor ModelData::copy_out_value(const ParameterRecord& record) const {
+  const at::NoGradGuard no_grad;
+  if (!chunks_[record.chunk].master) return copy_out(record.tensor.to(at::kFloat));
+  at::Tensor value;
+  visit_master(record,
+               [&](const float* master) { value = copy_out(over(master, at::kFloat, record.sizes, record.strides)); });
+  return value;
+}
+
+void ModelData::visit_master(const ParameterRecord& record, const std::function<void(const float*)>& visit) const {
+  const auto& lists = chunks_[record.chunk];
+  if (!lists.master) return visit(nullptr);
+  const Held held(runtime_->residency(), {{lists.master, evict::Access::kRead}}, Tier::kCpu);
+  visit(reinterpret_cast<const float*>(held.address(lists.master)) + record.offset);
 }
 
 at::Tensor ModelData::copy_out(const at::Tensor& tensor, at::OptionalIntArrayRef strides) const {

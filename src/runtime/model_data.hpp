@@ -1,13 +1,15 @@
-// The chunks of one module: its parameters, their gradients and optimizer state, and which tensor lies where.
+// The chunks of one module: its parameters, their masters, gradients and optimizer state, and which tensor lies where.
 //
-// Moves every parameter's storage into param chunks, routes each final gradient into its mirror slot, and lets the
-// optimizer walk chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or
-// of passes (runtime/engine_core.hpp).
+// Casts the parameters as the configuration says, moves their storages into param chunks, routes each final gradient
+// into its mirror slot, and lets the optimizer walk chunk by chunk. Knows torch tensors; knows nothing of optimizers'
+// formulas (runtime/optimizer.hpp) or of passes (runtime/engine_core.hpp).
 //
 // Invariants
 //   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their
 //     place.
-//   * Only trainable fp32 parameters have grad and state chunks; those have no memory before their first use.
+//   * Only trainable parameters have grad and state chunks; those have no memory before their first use. Trainable
+//     16-bit parameters have masters, whoever made them 16-bit; fp32 ones are their own.
+//   * After reclaim(), a 16-bit parameter is its master rounded to nearest, element by element.
 //   * While a gradient lies in its slot, .grad is an ordinary tensor over it: accumulation, clipping by hand and
 //     reading are torch's own.
 //
@@ -15,7 +17,9 @@
 // that parameter.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -25,19 +29,29 @@
 
 #include "chunk/layout.hpp"
 #include "evict/residency.hpp"
+#include "runtime/precision.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/storage_slot.hpp"
 
 namespace asterias::runtime {
 
-// One chunk and its mirrors; lists that the optimizer does not use, and all but `param` of a frozen chunk, are null.
+// One chunk and its mirrors, which have as many elements. Lists that nobody needs are null: the masters of fp32
+// parameters, what the optimizer does not use, all but `param` of a frozen chunk.
 struct ChunkLists {
   evict::Resident* param = nullptr;
   evict::Resident* grad = nullptr;
+  evict::Resident* master = nullptr;
   evict::Resident* exp_avg = nullptr;
   evict::Resident* exp_avg_sq = nullptr;
-  std::uint64_t bytes = 0;
+  std::uint64_t num_elements = 0;
+  std::uint64_t used_bytes = 0;       // of param
+  at::ScalarType dtype = at::kFloat;  // of param; masters and state are fp32
+  at::ScalarType grad_dtype = at::kFloat;
   bool trainable = false;
+
+  std::array<evict::Resident*, chunk::kNumListKinds> all() const { return {param, grad, master, exp_avg, exp_avg_sq}; }
+  // Where tensors start, in elements.
+  std::uint64_t alignment() const { return chunk::kTensorAlignment / at::elementSize(dtype); }
 };
 
 // One distinct parameter tensor (a tied one has several names but one record).
@@ -45,11 +59,13 @@ struct ParameterRecord {
   std::string name;  // the first name
   at::Tensor tensor;
   std::uint32_t chunk = 0;
-  std::uint64_t offset_bytes = 0;  // of the tensor's first element in its chunk
+  std::uint64_t offset = 0;  // of the tensor's first element in its chunk, in elements
   bool trainable = false;
+  bool fills_storage = false;         // and shares it with no other parameter
   at::ScalarType dtype = at::kFloat;  // as laid out, with sizes and strides
   std::vector<std::int64_t> sizes;
   std::vector<std::int64_t> strides;
+  std::uint64_t num_writes = 0;      // to its storage, seen by its master
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
   double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
@@ -65,11 +81,11 @@ struct StateLists {
 
 class ModelData {
  public:
-  // Lays out and takes over the parameters of `module`. `chunk_limit_bytes` bounds the chunk size. With
+  // Casts, lays out and takes over the parameters of `module`. `chunk_limit_elements` bounds the chunk size. With
   // `sum_gradients`, the sum of squares of each gradient is taken as soon as it is final. Throws ConfigError for
   // parameters it cannot train.
-  ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module,
-            std::uint64_t chunk_limit_bytes, StateLists lists, bool sum_gradients);
+  ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module, Precision precision,
+            std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients);
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
   ~ModelData();
@@ -78,6 +94,7 @@ class ModelData {
   const chunk::Layout& layout() const { return layout_; }
   std::vector<ChunkLists>& chunks() { return chunks_; }
   std::vector<ParameterRecord>& parameters() { return parameters_; }
+  const std::vector<ParameterRecord>& parameters() const { return parameters_; }
   std::uint64_t num_elements() const;
   // Bytes of all lists of all chunks: what a step touches besides activations.
   std::uint64_t model_data_bytes() const;
@@ -88,9 +105,13 @@ class ModelData {
   // per parameter.
   void refuse_new_parameters();
 
-  // Takes parameters back that were given other data since (set_data, torch::load): copied into their chunks. Costs a
-  // comparison per parameter otherwise. StateError when the data does not fit what was laid out.
+  // Takes parameters back that were given other data since (set_data, torch::load): copied into their chunks; fp32 data
+  // of a 16-bit parameter becomes its master. Masters follow what was written in place. Costs a comparison per
+  // parameter otherwise. StateError when the data does not fit what was laid out.
   void reclaim();
+
+  // While off, a gradient that becomes final is dropped with a StateError: its loss was not scaled. On at first.
+  void take_gradients(bool on) { takes_gradients_ = on; }
 
   // Finds a parameter by any of its names, or by its tensor; null when unknown.
   ParameterRecord* find(const std::string& name);
@@ -100,30 +121,59 @@ class ModelData {
   // `strides` (dense).
   at::Tensor copy_out(const at::Tensor& tensor, at::OptionalIntArrayRef strides = std::nullopt) const;
 
+  // Copies out a parameter's value in fp32: its master, where it has one.
+  at::Tensor copy_out_value(const ParameterRecord& record) const;
+  // Lends a parameter's master, in the order of its storage; null where it has none.
+  void visit_master(const ParameterRecord& record, const std::function<void(const float*)>& visit) const;
+
   // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been
-  // touched since. REQUIRES: a strided fp32 gradient.
+  // touched since. REQUIRES: a strided gradient, fp32 or of the parameter's dtype.
   double grad_square_sum(ParameterRecord& record) const;
 
  private:
   class GradientRoute;
 
+  // A storage that parameters lie in, as it was given and as it is laid out.
+  struct StorageRecord {
+    c10::Storage storage;
+    at::ScalarType given_dtype;
+    at::ScalarType dtype;
+    int num_parameters;
+    bool trainable;
+    std::string name;
+
+    chunk::StorageSpec spec() const;
+  };
+
   void collect_parameters();
   void collect_parameter(const std::string& name, const at::Tensor& parameter);
   bool is_as_registered() const;
   void note_registered();
+  void collect_storage(const std::string& name, const at::Tensor& parameter);
+  void choose_dtypes();
+  std::uint64_t chunk_limit_bytes(std::uint64_t limit_elements) const;
   void make_chunks();
+  evict::Resident* make_list(chunk::ListKind kind, const ChunkLists& lists, at::ScalarType dtype, std::int64_t index);
+  void place_parameter(std::size_t index);
   void move_in();
   void move_storage_in(std::size_t storage);
-  void move_into_chunk(c10::StorageImpl* storage, std::uint32_t chunk, std::uint64_t offset_bytes,
-                       const std::string& name);
-  void take_back(const ParameterRecord& record);
+  c10::Storage move_into_chunk(const c10::Storage& storage, at::ScalarType dtype, std::uint32_t chunk,
+                               std::uint64_t offset, const std::string& name);
+  void copy_elements(const c10::Storage& from, at::ScalarType from_dtype, evict::Resident* list, at::ScalarType dtype,
+                     std::uint64_t offset, Tier tier);
+  static void give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset);
+  void take_back(ParameterRecord& record);
+  void follow_writes(ParameterRecord& record, std::uint64_t num_writes);
   void route_gradients();
   void take_gradient(ParameterRecord& record);
+  void refuse_unscaled(ParameterRecord& record) const;
 
   std::shared_ptr<Runtime> runtime_;
   std::shared_ptr<torch::nn::Module> module_;
+  Precision precision_;
   StateLists lists_;
   bool sum_gradients_;
+  bool takes_gradients_ = true;
   std::uint64_t chunk_bytes_ = 0;
   chunk::Layout layout_;
   std::vector<ChunkLists> chunks_;
@@ -132,11 +182,6 @@ class ModelData {
   std::unordered_map<std::string, std::size_t> by_name_;
   std::unordered_map<const c10::TensorImpl*, std::size_t> by_tensor_;
 
-  struct StorageRecord {
-    c10::Storage storage;
-    chunk::StorageSpec spec;
-    std::string name;
-  };
   std::vector<StorageRecord> storages_;
   std::unordered_map<const c10::StorageImpl*, std::size_t> by_storage_;
   std::vector<std::size_t> storage_of_;  // by parameter

@@ -11,6 +11,7 @@
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "runtime/engine_core.hpp"
+#include "runtime/name_pattern.hpp"
 
 namespace asterias {
 namespace {
@@ -90,22 +91,9 @@ HyperParameters read_options(const torch::optim::OptimizerOptions& options) {
   return hyper;
 }
 
-// Matches '*' (any run) and '?' (one character).
-bool glob_matches(const char* pattern, const char* text) {
-  for (; *pattern != '*'; ++pattern, ++text) {
-    if (*text == '\0' || *pattern == '\0') return *text == *pattern;
-    if (*pattern != '?' && *pattern != *text) return false;
-  }
-  for (;; ++text) {
-    if (glob_matches(pattern + 1, text)) return true;
-    if (*text == '\0') return false;
-  }
-}
-
 int group_by_pattern(const OptimizerConfig& config, const std::string& name) {
   for (std::size_t group = 0; group < config.param_groups.size(); ++group)
-    for (const auto& pattern : config.param_groups[group].match)
-      if (glob_matches(pattern.c_str(), name.c_str())) return static_cast<int>(group);
+    if (runtime::matches_any(config.param_groups[group].match, name)) return static_cast<int>(group);
   return -1;
 }
 
@@ -117,8 +105,9 @@ void refuse_unusable_gradient(const runtime::ParameterRecord& record) {
     refuse("parameter '" + record.name + "' was frozen when the engine was made and cannot be trained now");
   if (gradient.layout() != torch::kStrided)
     refuse("the gradient of '" + record.name + "' is sparse; build the module with sparse(false)");
-  if (gradient.scalar_type() != torch::kFloat || gradient.sizes() != record.tensor.sizes())
-    refuse("the gradient of '" + record.name + "' is no float32 tensor of the parameter's shape");
+  const bool has_dtype = gradient.scalar_type() == torch::kFloat || gradient.scalar_type() == record.dtype;
+  if (!has_dtype || gradient.sizes() != record.tensor.sizes())
+    refuse("the gradient of '" + record.name + "' is no tensor of the parameter's shape in float32 or its dtype");
 }
 
 // The default group first, then config.optimizer.param_groups in order; empty ones are kept, so that indices mean the
@@ -156,11 +145,12 @@ struct Optimizer::Segment {
   std::size_t group;
   std::int64_t num_steps;
   hybrid_adam::UpdateConstants constants;
-  // The gradient, where it does not lie in its own slot: copied out, in the parameter's order of elements.
+  // The gradient, where it does not lie in its own slot: copied out in fp32, in the parameter's order of elements.
   torch::Tensor stray_gradient;
 
-  bool continues(const Segment& next) const {
-    const bool adjacent = round_up(offset + count, chunk::kTensorAlignment / sizeof(float)) == next.offset;
+  // `alignment` is that of tensors in the chunk.
+  bool continues(const Segment& next, std::uint64_t alignment) const {
+    const bool adjacent = round_up(offset + count, alignment) == next.offset;
     return adjacent && group == next.group && num_steps == next.num_steps && !stray_gradient.defined() &&
            !next.stray_gradient.defined();
   }
@@ -188,20 +178,31 @@ torch::Tensor Optimizer::step(LossClosure closure) {
   auto& runtime = *core_.runtime_;
   runtime.check_failure();
   core_.end_pass();
+  bool updated = false;
   {
     const torch::NoGradGuard no_grad;
     runtime::release_last_outputs();
-    update();
+    updated = try_update();
   }
-  core_.finish_step(grad_norm_, start);
+  core_.finish_step(grad_norm_, !updated, start);
   return loss;
 }
 
-// Everything that can be refused is refused before the first chunk changes.
-void Optimizer::update() {
+// False when the step was skipped for an overflow.
+bool Optimizer::try_update() {
   data_.refuse_new_parameters();
   data_.reclaim();
-  plan_update(clip_factor());
+  auto& scaler = core_.loss_scaler_;
+  const auto* overflowed = measure_gradients();
+  if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
+  if (!overflowed) update(grad_scale());
+  scaler.count_step(overflowed);
+  return !overflowed;
+}
+
+// Everything that can be refused is refused before the first chunk changes.
+void Optimizer::update(double grad_scale) {
+  plan_update(grad_scale);
   core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");
   if (!stepped_.empty()) core_.runtime_->end_measuring();
   for (auto* record : stepped_) {
@@ -213,23 +214,34 @@ void Optimizer::update() {
   runtime::bury();
 }
 
-// Returns what gradients are multiplied by: torch's clip_grad_norm_ with the norm summed in double, tensors in the
-// order of names.
-double Optimizer::clip_factor() {
+// Sums the norm in double, tensors in the order of names. Returns the first parameter whose gradient is not finite, in
+// fp16 only.
+const runtime::ParameterRecord* Optimizer::measure_gradients() {
   grad_norm_ = std::nan("");
-  if (clip_norm_ <= 0) return 1;
+  const bool finds_overflow = core_.loss_scaler_.is_active();
+  if (clip_norm_ <= 0 && !finds_overflow) return nullptr;
+  const runtime::ParameterRecord* overflowed = nullptr;
   double sum = 0;
   for (auto& record : data_.parameters()) {
     if (!record.tensor.grad().defined()) continue;
     refuse_unusable_gradient(record);
-    sum += data_.grad_square_sum(record);
+    const double square_sum = data_.grad_square_sum(record);  // finite exactly when every element is
+    if (finds_overflow && !overflowed && !std::isfinite(square_sum)) overflowed = &record;
+    sum += square_sum;
   }
-  grad_norm_ = std::sqrt(sum);
-  return std::min(1.0, clip_norm_ / (grad_norm_ + kClipEpsilon));
+  grad_norm_ = std::sqrt(sum) / core_.gradient_scale_;
+  return overflowed;
+}
+
+// What gradients are multiplied by: they are unscaled, and clipped as torch's clip_grad_norm_ does it.
+double Optimizer::grad_scale() const {
+  const double clip_factor = clip_norm_ > 0 ? std::min(1.0, clip_norm_ / (grad_norm_ + kClipEpsilon)) : 1;
+  return clip_factor / core_.gradient_scale_;
 }
 
 void Optimizer::plan_update(double grad_scale) {
   segments_.assign(data_.chunks().size(), {});
+  replaced_bytes_.assign(data_.chunks().size(), 0);
   stepped_.clear();
   for (const auto& record : data_.parameters())
     if (record.tensor.grad().defined()) refuse_unusable_gradient(record);
@@ -242,11 +254,12 @@ void Optimizer::plan_update(double grad_scale) {
       if (record->tensor.grad().defined()) plan_parameter(*record, group, grad_scale);
     }
   }
-  for (auto& segments : segments_) {
+  for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) {
+    auto& segments = segments_[chunk];
     std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
     std::vector<Segment> merged;
     for (auto& segment : segments) {
-      if (!merged.empty() && merged.back().continues(segment))
+      if (!merged.empty() && merged.back().continues(segment, data_.chunks()[chunk].alignment()))
         merged.back().count = segment.offset + segment.count - merged.back().offset;
       else
         merged.push_back(std::move(segment));
@@ -262,15 +275,17 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
     throw StateError(StateError::Cause::kMisuse,
                      "momentum was 0 in every param group when the engine was made, so there is no room for it now");
   Segment segment;
-  segment.offset = record.offset_bytes / sizeof(float);
+  segment.offset = record.offset;
   segment.count = static_cast<std::uint64_t>(record.tensor.numel());
   segment.group = group.index;
   segment.num_steps = record.num_steps + 1;
   segment.constants =
       hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
   if (!record.grad_slot || runtime::StorageSlot::of(gradient) != record.grad_slot) {
-    segment.stray_gradient = data_.copy_out(gradient, record.tensor.strides());
+    segment.stray_gradient = data_.copy_out(gradient.to(torch::kFloat), record.tensor.strides());
   }
+  if (record.fills_storage)
+    replaced_bytes_[record.chunk] += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
   stepped_.push_back(&record);
   segments_[record.chunk].push_back(std::move(segment));
 }
@@ -281,21 +296,15 @@ void Optimizer::update_chunk(std::size_t chunk) {
   auto& residency = core_.runtime_->residency();
   const auto& lists = data_.chunks()[chunk];
   residency.begin_update(static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(segments_.size()));
-  std::vector<evict::Want> wants{{lists.param, evict::Access::kWrite}, {lists.grad, evict::Access::kRead}};
-  if (lists.exp_avg) wants.push_back({lists.exp_avg, evict::Access::kWrite});
-  if (lists.exp_avg_sq) wants.push_back({lists.exp_avg_sq, evict::Access::kWrite});
+  const auto param_access = is_overwritten(chunk) ? evict::Access::kOverwrite : evict::Access::kWrite;
+  std::vector<evict::Want> wants{{lists.param, param_access}, {lists.grad, evict::Access::kRead}};
+  for (auto* list : {lists.master, lists.exp_avg, lists.exp_avg_sq})
+    if (list) wants.push_back({list, evict::Access::kWrite});
   residency.acquire(wants, Tier::kCpu);
   start_next(chunk);
-  const auto floats = [&](evict::Resident* list) {
-    return list ? reinterpret_cast<float*>(residency.address(list, Tier::kCpu)) : nullptr;
-  };
-  const hybrid_adam::UpdateArrays whole{floats(lists.param), floats(lists.grad), floats(lists.exp_avg),
-                                        floats(lists.exp_avg_sq), lists.bytes / sizeof(float)};
   const auto start = std::chrono::steady_clock::now();
   for (auto& segment : segments) {
-    auto part = whole.part(segment.offset, segment.count);
-    if (segment.stray_gradient.defined()) part.grad = segment.stray_gradient.const_data_ptr<float>();
-    hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, part);
+    update_segment(segment, lists);
     segment.stray_gradient.reset();
   }
   residency.record_update(lists.param, start, std::chrono::steady_clock::now());
@@ -304,11 +313,35 @@ void Optimizer::update_chunk(std::size_t chunk) {
   runtime::bury();
 }
 
+// True where masters are rounded over everything that the chunk's param list holds.
+bool Optimizer::is_overwritten(std::size_t chunk) const {
+  const auto& lists = data_.chunks()[chunk];
+  return lists.master && replaced_bytes_[chunk] == lists.used_bytes;
+}
+
+// REQUIRES: the chunk's lists are pinned on the cpu tier.
+void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists& lists) {
+  const auto at = [&](evict::Resident* list, c10::ScalarType dtype) -> std::byte* {
+    if (!list) return nullptr;
+    return core_.runtime_->residency().address(list, Tier::kCpu) + segment.offset * c10::elementSize(dtype);
+  };
+  const auto floats = [&](evict::Resident* list) { return reinterpret_cast<float*>(at(list, torch::kFloat)); };
+  hybrid_adam::UpdateArrays arrays{};
+  arrays.param = floats(lists.master ? lists.master : lists.param);
+  arrays.grad = {at(lists.grad, lists.grad_dtype), runtime::number_type(lists.grad_dtype)};
+  if (segment.stray_gradient.defined()) arrays.grad = segment.stray_gradient.const_data_ptr<float>();
+  arrays.exp_avg = floats(lists.exp_avg);
+  arrays.exp_avg_sq = floats(lists.exp_avg_sq);
+  arrays.count = segment.count;
+  if (lists.master) arrays.param_out = {at(lists.param, lists.dtype), runtime::number_type(lists.dtype)};
+  hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, arrays);
+}
+
 // Starts writing what was changed, where the tier will need the room: it then leaves for free when that is the case.
 void Optimizer::write_back(const runtime::ChunkLists& lists) {
   auto& residency = core_.runtime_->residency();
   if (residency.hierarchy().pool(Tier::kCpu).shortfall(data_.update_working_set_bytes()) == 0) return;
-  for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.param})
+  for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.master, lists.param})
     if (list) residency.write_behind(list, Tier::kCpu);
 }
 
@@ -319,8 +352,8 @@ void Optimizer::start_next(std::size_t chunk) {
   for (std::size_t next = chunk + 1; next < end; ++next) {
     if (segments_[next].empty()) continue;
     const auto& lists = data_.chunks()[next];
-    for (auto* list : {lists.param, lists.grad, lists.exp_avg, lists.exp_avg_sq})
-      if (list) residency.prefetch(list, Tier::kCpu);
+    for (auto* list : lists.all())
+      if (list && !(list == lists.param && is_overwritten(next))) residency.prefetch(list, Tier::kCpu);
   }
 }
 

@@ -2,7 +2,9 @@
 //
 // Options are torch's own (AdamOptions, AdamWOptions, SGDOptions), so LR schedulers and code that edits param_groups()
 // work as usual: everything is read anew at each step. "Adam" has L2 decay added to the gradient, "AdamW" the decoupled
-// one, as in torch. The formula is hybrid_adam/'s, equal bits wherever a chunk is updated.
+// one, as in torch. The formula is hybrid_adam/'s, equal bits wherever a chunk is updated. Of 16-bit parameters the
+// fp32 masters are updated and rounded to nearest into them. In fp16, a step whose gradients are not all finite changes
+// nothing but the loss scale (loss_scaler.hpp).
 //
 // Not supported, and refused clearly: amsgrad, sparse gradients, save/load through torch archives.
 //
@@ -33,7 +35,8 @@ class Optimizer final : public torch::optim::Optimizer {
   ~Optimizer() override;
 
   // Updates every parameter that has a gradient, clipped to config.gradient_clipping if set; returns the closure's
-  // value, if one is given. Throws before any weight changes when the gradients cannot be used, and BudgetError if the
+  // value, if one is given. In fp16 the update is skipped when a gradient overflowed (StepStats::skipped). Throws
+  // before any weight changes when the gradients cannot be used, LossScaleError among others, and BudgetError if the
   // warm-up did not fit.
   torch::Tensor step(LossClosure closure = nullptr) override;
 
@@ -47,13 +50,17 @@ class Optimizer final : public torch::optim::Optimizer {
   struct Segment;
 
   Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of);
-  void update();
+  bool try_update();
+  void update(double grad_scale);
   void plan_update(double grad_scale);
   void plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale);
+  bool is_overwritten(std::size_t chunk) const;
   void update_chunk(std::size_t chunk);
+  void update_segment(const Segment& segment, const runtime::ChunkLists& lists);
   void start_next(std::size_t chunk);
   void write_back(const runtime::ChunkLists& lists);
-  double clip_factor();
+  const runtime::ParameterRecord* measure_gradients();
+  double grad_scale() const;
 
   EngineCore& core_;
   runtime::ModelData& data_;
@@ -62,6 +69,7 @@ class Optimizer final : public torch::optim::Optimizer {
   const int prefetch_;
   ThreadPool pool_;
   std::vector<std::vector<Segment>> segments_;      // by chunk, of the present step
+  std::vector<std::uint64_t> replaced_bytes_;       // by chunk: of param, that the present step writes without reading
   std::vector<runtime::ParameterRecord*> stepped_;  // parameters with a gradient, in the present step
   double grad_norm_ = 0;
 };

@@ -133,9 +133,9 @@ void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10
 }
 
 at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
-                                    std::uint64_t offset_bytes, const at::Tensor& like, std::string name,
-                                    StorageSlot** place) {
-  const auto bytes = static_cast<std::size_t>(like.numel()) * like.element_size();
+                                    std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype,
+                                    std::string name, StorageSlot** place) {
+  const auto bytes = static_cast<std::size_t>(like.numel()) * at::elementSize(dtype);
   auto storage =
       c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
                                             at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
@@ -144,8 +144,8 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
     *place = of(storage.get());
     (*place)->place_ = place;
   }
-  auto tensor = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)),
-                                                         c10::DispatchKeySet(c10::DispatchKey::CPU), like.dtype());
+  auto tensor = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(dtype));
   tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides());
   return tensor;
 }

@@ -41,11 +41,11 @@ class StorageSlot final : public evict::Tenant {
   static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
                      evict::Resident* chunk, std::uint64_t offset_bytes, std::string name);
 
-  // Makes a tensor shaped like `like` whose storage lies in `chunk`. `place` (may be null) is set to the slot while it
-  // lives.
+  // Makes a tensor of `dtype`, shaped like `like`, whose storage lies in `chunk`. `place` (may be null) is set to the
+  // slot while it lives.
   static at::Tensor make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
-                                std::uint64_t offset_bytes, const at::Tensor& like, std::string name,
-                                StorageSlot** place);
+                                std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype,
+                                std::string name, StorageSlot** place);
 
   // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the
   // rest. For what outlives the last engine. Throws nothing of ours: it runs in destructors.

@@ -48,7 +48,9 @@ std::string StepStats::to_json() const {
   json["lr"] = number(lr);
   json["grad_norm"] = number(grad_norm);
   json["warm_up"] = is_warm_up;
+  json["loss_scale"] = loss_scale;
   json["skipped"] = skipped;
+  json["num_skipped"] = num_skipped;
   json["passes"] = num_passes;
   json["operators"] = num_operators;
   json["wall_ms"] = number(wall_ms);

@@ -35,9 +35,11 @@ struct StepStats {
   std::int64_t step = 0;    // counts from 1
   double loss = 0;          // sum of what was given to backward since the last step, NaN if nothing was
   double lr = 0;            // of the first param group
-  double grad_norm = 0;     // global L2 norm before clipping; NaN unless gradient_clipping is set
+  double grad_norm = 0;     // global L2 norm, unscaled, before clipping; NaN unless gradient_clipping or fp16 is set
   bool is_warm_up = false;  // some pass of this step was recorded, not foretold
-  bool skipped = false;     // the update was not done; never so in this version
+  double loss_scale = 1;    // of this step's backward; 1 unless fp16 is set
+  bool skipped = false;     // fp16: a gradient overflowed, so the update was not done
+  std::int64_t num_skipped = 0;  // so far
   std::int64_t num_passes = 0;
   std::uint64_t num_operators = 0;
   double wall_ms = 0;  // since the end of the step before, or since the engine was made

@@ -66,7 +66,7 @@ CATCH_TEST_CASE("a wrong type says what was found and what is wanted") {
 
 CATCH_TEST_CASE("all complaints come at once, in the order of the text") {
   const auto complaints = complaints_of(
-      [] { read(R"({"a": 1, "fp16": {"enabled": true}, "prefetch": 0.5, "prefetch": 1, "io": {"queue_depth": 0}})"); });
+      [] { read(R"({"a": 1, "fp16": {"enabled": 1}, "prefetch": 0.5, "prefetch": 1, "io": {"queue_depth": 0}})"); });
   CATCH_REQUIRE(complaints.size() == 4);
   CATCH_CHECK(complaints[0] == "prefetch: given twice; keep one");
   CATCH_CHECK(complaints[1].starts_with("a: unknown key"));
@@ -108,9 +108,10 @@ CATCH_TEST_CASE("impossible values are refused while reading") {
       "{'optimizer': {'params': {'momentum': -0.1}}}", "{'optimizer': {'params': {'use_hybrid_adam': null}}}",
       "{'optimizer': {'param_groups': {}}}", "{'optimizer': {'param_groups': [1]}}",
       "{'optimizer': {'param_groups': [{'lr': 1}]}}", "{'optimizer': {'param_groups': [{'match': []}]}}",
-      "{'gradient_clipping': -1}", "{'train_batch_size': -1}", "{'train_batch_size': 1.5}",
-      "{'bf16': {'enabled': true}}", "{'fp16': {'enabled': 'auto'}}", "{'fp16': {'hysteresis': 0}}",
-      "{'fp16': {'loss_scale': -1}}", "{'placement': {'eviction': 'fifo'}}", "{'prefetch': 1025}",
+      "{'gradient_clipping': -1}", "{'train_batch_size': -1}", "{'train_batch_size': 1.5}", "{'bf16': {'enabled': 1}}",
+      "{'fp16': {'enabled': 'auto'}}", "{'fp16': {'hysteresis': 0}}", "{'fp16': {'loss_scale': -1}}",
+      "{'fp16': {'min_loss_scale': 0}}", "{'fp16': {'initial_scale_power': 128}}", "{'precision': {'keep_fp32': 1}}",
+      "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'fifo'}}", "{'prefetch': 1025}",
       "{'io': {'engine': 'uring'}}", "{'io': {'block_size': 4095}}", "{'io': {'block_size': 0}}",
       "{'io': {'queue_depth': 0}}", "{'io': {'queue_depth': 1025}}", "{'cpu': {'threads': -1}}",
       "{'default_chunk_size': 0}", "{'default_chunk_size': 1e18}");
@@ -201,6 +202,14 @@ CATCH_TEST_CASE("nesterov needs momentum and no dampening, inherited or not") {
   config.optimizer.param_groups[0].params.dampening = 0.5;
   CATCH_CHECK(validate_complaint(config).starts_with("optimizer.param_groups[0].nesterov: needs "));
   config.optimizer.param_groups[0].params.nesterov = false;
+  CATCH_CHECK_NOTHROW(config.validate());
+}
+
+CATCH_TEST_CASE("fp16 and bf16 exclude each other") {
+  EngineConfig config;
+  config.fp16.enabled = config.bf16.enabled = true;
+  CATCH_CHECK(validate_complaint(config) == "bf16.enabled: both fp16 and bf16 are enabled; keep one");
+  config.fp16.enabled = false;
   CATCH_CHECK_NOTHROW(config.validate());
 }
 

@@ -21,6 +21,7 @@ struct CaseRun {
   Outcome outcome;
   Plan plan;
   StepStats stats;                                    // of the last step
+  std::uint64_t fingerprint = 0;                      // the engine's: masters included
   std::array<std::uint64_t, kNumTiers> peak_bytes{};  // over all steps, as what follows
   std::uint64_t moved_bytes = 0;
 };
@@ -39,15 +40,23 @@ inline Outcome train_plain(const Case& test, const EngineConfig& config, int num
   const auto& wanted = config.optimizer;
   PlainOptimizer optimizer(trainable(*module), algorithm_of(wanted.type), hyper_of(wanted.type, wanted.params),
                            config.gradient_clipping.value_or(0));
+  optimizer.use_precision(*module, config);
   for (int i = 0; i < num_steps; ++i) {
     optimizer.zero_grad();
-    Step step{*module, i, [](const auto& forward) { return forward(); },
-              [](const torch::Tensor& loss, bool retain, bool create) { loss.backward({}, retain, create); },
-              outcome.losses};
+    Step step{
+        *module,
+        i,
+        [](const auto& forward) { return forward(); },
+        [&](const torch::Tensor& loss, bool retain, bool create) { optimizer.backward(loss, {}, retain, create); },
+        outcome.losses,
+        half_of(config)};
     test.step(step);
     optimizer.step();
+    outcome.losses.push_back(optimizer.loss_scale());
   }
-  if (keep == KeepState::kYes) outcome.state = copy_state(*module);
+  if (keep == KeepState::kYes)
+    outcome.state =
+        full_state(*module, [&](const std::string&, const auto& parameter) { return optimizer.value(parameter); });
   outcome.fingerprint = fingerprint(*module);
   return outcome;
 }
@@ -60,22 +69,24 @@ inline CaseRun train_engine(const Case& test, const EngineConfig& config, int nu
   auto& held = engine;
   for (int i = 0; i < num_steps; ++i) {
     optimizer.zero_grad();
-    Step step{*engine.module(), i, [&held](const auto& forward) { return held.run(forward); },
+    Step step{*engine.module(),
+              i,
+              [&held](const auto& forward) { return held.run(forward); },
               [&held](const torch::Tensor& loss, bool retain, bool create) { held.backward(loss, {}, retain, create); },
-              run.outcome.losses};
+              run.outcome.losses,
+              half_of(config)};
     test.step(step);
     optimizer.step();
+    run.outcome.losses.push_back(engine.loss_scale());
     note_step(run, engine.stats());
   }
-  if (keep == KeepState::kYes) {
-    for (const auto& item : engine.module()->named_parameters())
-      run.outcome.state.emplace_back(item.key(), engine.parameter(item.key()));
-    for (const auto& item : engine.module()->named_buffers())
-      run.outcome.state.emplace_back(item.key(), engine.buffer(item.key()));
-  }
+  if (keep == KeepState::kYes)
+    run.outcome.state =
+        full_state(*engine.module(), [&held](const std::string& name, const auto&) { return held.parameter(name); });
   run.plan = engine.plan();
   run.stats = engine.stats();
-  run.outcome.fingerprint = engine.fingerprint();
+  run.outcome.fingerprint = fingerprint(*engine.module());
+  run.fingerprint = engine.fingerprint();
   return run;
 }
 

@@ -13,9 +13,11 @@
 
 #include <torch/torch.h>
 
+#include "deepspeed_scaler.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
 #include "runtime/config.hpp"
+#include "runtime/name_pattern.hpp"
 
 namespace asterias::test {
 
@@ -35,6 +37,20 @@ inline bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
 inline std::vector<std::pair<std::string, torch::Tensor>> copy_state(const torch::nn::Module& module) {
   std::vector<std::pair<std::string, torch::Tensor>> state;
   for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value().detach().clone());
+  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
+  return state;
+}
+
+// Every parameter in fp32 and as the module has it, and every buffer. `value_of(name, parameter)` is the fp32 one.
+template <class ValueOf>
+std::vector<std::pair<std::string, torch::Tensor>> full_state(const torch::nn::Module& module,
+                                                              const ValueOf& value_of) {
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+  for (const auto& item : module.named_parameters()) {
+    state.emplace_back(item.key(), value_of(item.key(), item.value()));
+    if (item.value().scalar_type() != torch::kFloat)
+      state.emplace_back("the module's own " + item.key(), item.value().detach().clone());
+  }
   for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
   return state;
 }
@@ -78,12 +94,56 @@ inline hybrid_adam::HyperParameters hyper_of(OptimizerType type, const Optimizer
   return hyper;
 }
 
-// One step after another on plain tensors.
+inline bool is_16_bit(const torch::Tensor& tensor) {
+  return tensor.scalar_type() == torch::kHalf || tensor.scalar_type() == torch::kBFloat16;
+}
+
+// The 16-bit type that the configuration asks for; fp32 where it asks for none.
+inline torch::ScalarType half_of(const EngineConfig& config) {
+  if (config.fp16.enabled) return torch::kHalf;
+  return config.bf16.enabled ? torch::kBFloat16 : torch::kFloat;
+}
+
+// One step after another on plain tensors: of 16-bit parameters on explicit fp32 masters.
 class PlainOptimizer {
  public:
   PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm,
                  hybrid_adam::HyperParameters hyper, double clip)
       : parameters_(std::move(parameters)), algorithm_(algorithm), hyper_(hyper), clip_(clip) {}
+
+  // Casts the module as the configuration says; what was cast are the first masters.
+  void use_precision(torch::nn::Module& module, const EngineConfig& config) {
+    const torch::NoGradGuard no_grad;
+    if (config.fp16.enabled) scaler_.emplace(config.fp16);
+    for (auto& item : module.named_parameters()) {
+      auto& parameter = item.value();
+      const bool is_kept = runtime::matches_any(config.precision.keep_fp32, item.key());
+      if (half_of(config) == torch::kFloat || is_kept || !parameter.is_floating_point()) continue;
+      if (masters_.contains(parameter.unsafeGetTensorImpl())) continue;  // its second name
+      masters_[parameter.unsafeGetTensorImpl()] = parameter.detach().to(torch::kFloat).clone();
+      parameter.set_data(parameter.to(half_of(config)));
+    }
+    if (config.data_types.grad_accum_dtype)
+      for (auto& parameter : parameters_) parameter.set_grad_dtype(torch::kFloat);
+  }
+
+  // Scales the loss in fp16.
+  void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
+                bool create_graph = false) {
+    if (!scaler_) return loss.backward(gradient, retain_graph, create_graph);
+    const auto seed = gradient.defined() ? gradient : torch::ones_like(loss);
+    loss.backward(seed * scaler_->cur_scale, retain_graph, create_graph);
+  }
+
+  double loss_scale() const { return scaler_ ? scaler_->cur_scale : 1; }
+  bool skipped() const { return skipped_; }
+
+  // The fp32 value of a parameter.
+  torch::Tensor value(const torch::Tensor& parameter) {
+    follow_writes();
+    return parameter.requires_grad() && is_16_bit(parameter) ? master_of(parameter).clone()
+                                                             : parameter.detach().to(torch::kFloat);
+  }
 
   void zero_grad(bool set_to_none = true) {
     for (auto& parameter : parameters_) {
@@ -96,20 +156,28 @@ class PlainOptimizer {
 
   void step() {
     const torch::NoGradGuard no_grad;
-    const double scale = clip_factor();
+    follow_writes();
+    const double scale = clip_factor() / loss_scale();
+    if (scaler_) {
+      skipped_ = has_overflow();
+      scaler_->update_scale(skipped_);
+      if (skipped_) return;
+    }
     for (auto& parameter : parameters_) {
       if (!parameter.grad().defined()) continue;
       auto& state = states_[parameter.unsafeGetTensorImpl()];
       if (state.steps++ == 0) {
-        state.exp_avg = torch::zeros_like(parameter);
-        state.exp_avg_sq = torch::zeros_like(parameter);
+        state.exp_avg = torch::zeros_like(parameter, torch::kFloat);
+        state.exp_avg_sq = torch::zeros_like(parameter, torch::kFloat);
       }
-      auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides());
+      auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides(), torch::kFloat);
       gradient.copy_(parameter.grad());
+      auto master = is_16_bit(parameter) ? master_of(parameter) : parameter;
       const auto constants = hybrid_adam::make_update_constants(hyper_of(parameter), state.steps, scale);
       hybrid_adam::update(algorithm_, constants,
-                          {parameter.data_ptr<float>(), gradient.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
+                          {master.data_ptr<float>(), gradient.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
                            state.exp_avg_sq.data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
+      if (is_16_bit(parameter)) parameter.copy_(master);
     }
   }
 
@@ -136,10 +204,34 @@ class PlainOptimizer {
     for (const auto& parameter : parameters_) {
       if (!parameter.grad().defined()) continue;
       const auto& gradient = parameter.grad();
-      const auto dense = gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous();
+      const auto dense = (gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous()).to(torch::kFloat);
       sum += hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
     }
-    return std::min(1.0, clip_ / (std::sqrt(sum) + 1e-6));
+    return std::min(1.0, clip_ / (std::sqrt(sum) / loss_scale() + 1e-6));
+  }
+
+  bool has_overflow() const {
+    bool found = false;
+    for (const auto& parameter : parameters_)
+      if (parameter.grad().defined()) found |= !torch::isfinite(parameter.grad()).all().item<bool>();
+    return found;
+  }
+
+  // A parameter that came in 16 bits is its own first master.
+  torch::Tensor& master_of(const torch::Tensor& parameter) {
+    auto& master = masters_[parameter.unsafeGetTensorImpl()];
+    if (!master.defined()) master = parameter.detach().to(torch::kFloat);
+    return master;
+  }
+
+  // What was written into a parameter by hand is its master's new value, where the two differ.
+  void follow_writes() {
+    const torch::NoGradGuard no_grad;
+    for (const auto& parameter : parameters_) {
+      if (!is_16_bit(parameter)) continue;
+      auto& master = master_of(parameter);
+      master.copy_(torch::where(master.to(parameter.scalar_type()) == parameter, master, parameter));
+    }
   }
 
   std::vector<torch::Tensor> parameters_;
@@ -148,6 +240,9 @@ class PlainOptimizer {
   std::unordered_map<const c10::TensorImpl*, hybrid_adam::HyperParameters> own_hyper_;
   double clip_;
   std::unordered_map<const c10::TensorImpl*, State> states_;
+  std::unordered_map<const c10::TensorImpl*, torch::Tensor> masters_;
+  std::optional<DeepSpeedScaler> scaler_;
+  bool skipped_ = false;
 };
 
 // Distinct trainable parameters in the order of names.

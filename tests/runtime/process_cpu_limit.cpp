@@ -36,6 +36,8 @@ void train(const Json& job, Json& report) {
   if (job.contains("nvme_limit")) config.tiers.nvme.limit.bytes = job["nvme_limit"].get<std::uint64_t>();
   if (job.value("nvme", true)) config.tiers.nvme.paths = {swap_folder()};
   config.gradient_clipping = 1.0;
+  config.bf16.enabled = job.value("precision", "fp32") == "bf16";
+  config.fp16.enabled = job.value("precision", "fp32") == "fp16";
   torch::manual_seed(1);
   const auto options = options_of(job);
   auto [engine, optimizer] = initialize_engine([&] { return models::Gpt(options); }, config);
@@ -78,7 +80,9 @@ CATCH_TEST_CASE("a CPU-only run stays below its limit and keeps its bits", "[par
 }
 
 CATCH_TEST_CASE("a limit that is too small is refused, and what the refusal names works", "[parity]") {
-  Json job = {{"layers", 4}, {"hidden", 512}, {"batch", 4}, {"sequence", 128}, {"cpu_limit", 140 * kMiB}};
+  const auto precision = GENERATE(as<std::string>{}, "fp32", "bf16", "fp16");
+  Json job = {{"layers", 4},     {"hidden", 512},           {"batch", 4},
+              {"sequence", 128}, {"cpu_limit", 140 * kMiB}, {"precision", precision}};
   const Json refused = run_child(job);
   CATCH_INFO(refused.dump());
   CATCH_REQUIRE(refused.contains("smallest"));
@@ -104,11 +108,9 @@ CATCH_TEST_CASE("no random model and budget makes a refusal lie", "[parity][slow
     return std::uniform_int_distribution<std::uint64_t>(low, high)(random);
   };
   for (int i = 0; i < (tries ? std::atoi(tries) : 6); ++i) {
-    Json job = {{"layers", draw(1, 6)},
-                {"hidden", 64 * draw(1, 6)},
-                {"batch", draw(1, 6)},
-                {"sequence", 16 * draw(1, 10)},
-                {"vocabulary", draw(64, 2000)}};
+    Json job = {{"layers", draw(1, 6)},         {"hidden", 64 * draw(1, 6)},
+                {"batch", draw(1, 6)},          {"sequence", 16 * draw(1, 10)},
+                {"vocabulary", draw(64, 2000)}, {"precision", std::array{"fp32", "bf16", "fp16"}[draw(0, 2)]}};
     if (draw(0, 1)) {
       job["device"] = "simulated";
       job["gpu_limit"] = draw(1, 40) * kMiB;

@@ -65,14 +65,22 @@ struct PlainRun {
   std::shared_ptr<M> module;
   PlainOptimizer optimizer;
   Outcome outcome;
+  torch::ScalarType dtype = torch::kFloat;  // of inputs
 
+  template <class T>
+  std::decay_t<T> cast(T&& argument) const {
+    if constexpr (std::is_same_v<std::decay_t<T>, torch::Tensor>)
+      return argument.is_floating_point() ? argument.to(dtype) : argument;
+    else
+      return argument;
+  }
   template <class... Args>
   decltype(auto) operator()(Args&&... args) {
-    return module->forward(std::forward<Args>(args)...);
+    return module->forward(cast(std::forward<Args>(args))...);
   }
   void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
                 bool create_graph = false) {
-    loss.backward(gradient, retain_graph, create_graph);
+    optimizer.backward(loss, gradient, retain_graph, create_graph);
   }
   void observe(double value) { outcome.losses.push_back(value); }
   void observe(const std::string& name, const torch::Tensor& tensor) {
@@ -112,9 +120,11 @@ Outcome run_plain(const EngineConfig& config, const Make& make, const Loop& loop
   PlainOptimizer optimizer(trainable(*module), algorithm_of(config.optimizer.type),
                            hyper_of(config.optimizer.type, config.optimizer.params),
                            config.gradient_clipping.value_or(0));
-  PlainRun<typename decltype(make())::ContainedType> run{module, std::move(optimizer), {}};
+  optimizer.use_precision(*module, config);
+  PlainRun<typename decltype(make())::ContainedType> run{module, std::move(optimizer), {}, half_of(config)};
   loop(run);
-  for (auto& item : copy_state(*module)) run.outcome.state.push_back(std::move(item));
+  const auto value_of = [&](const std::string&, const auto& parameter) { return run.optimizer.value(parameter); };
+  for (auto& item : full_state(*module, value_of)) run.outcome.state.push_back(std::move(item));
   return std::move(run.outcome);
 }
 
@@ -131,10 +141,8 @@ EngineOutcome run_engine(const EngineConfig& config, const Make& make, const Loo
   auto made = initialize_engine(make, config, group_of);
   EngineRun<typename decltype(make())::ContainedType> run{made.engine, made.optimizer, made.engine.module(), {}};
   loop(run);
-  auto& state = run.outcome.state;
-  for (const auto& item : run.module->named_parameters())
-    state.emplace_back(item.key(), made.engine.parameter(item.key()));
-  for (const auto& item : run.module->named_buffers()) state.emplace_back(item.key(), made.engine.buffer(item.key()));
+  const auto value_of = [&](const std::string& name, const auto&) { return made.engine.parameter(name); };
+  for (auto& item : full_state(*run.module, value_of)) run.outcome.state.push_back(std::move(item));
   return {std::move(run.outcome), made.engine.plan(), made.engine.stats()};
 }
 

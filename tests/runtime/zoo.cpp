@@ -10,7 +10,6 @@ namespace F = torch::nn::functional;
 using torch::Tensor;
 
 torch::Generator generator(int seed) { return at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed)); }
-Tensor normal(std::vector<std::int64_t> sizes, int seed) { return torch::randn(sizes, generator(seed)); }
 Tensor integers(std::int64_t end, std::vector<std::int64_t> sizes, int seed) {
   return torch::randint(end, sizes, generator(seed));
 }
@@ -24,7 +23,7 @@ void simple_step(Step& step, const std::function<Tensor()>& loss_of) {
 
 // Wraps a library module so that each case has a named root.
 template <class Holder>
-Case library_case(const std::string& name, std::function<Holder()> make, std::function<Tensor(Holder&, int)> loss) {
+Case library_case(const std::string& name, std::function<Holder()> make, std::function<Tensor(Holder&, Step&)> loss) {
   return {name,
           [make]() -> ModulePtr {
             auto root = std::make_shared<nn::Module>();
@@ -33,7 +32,7 @@ Case library_case(const std::string& name, std::function<Holder()> make, std::fu
           },
           [loss](Step& step) {
             Holder inner(std::dynamic_pointer_cast<typename Holder::ContainedType>(step.module.children()[0]));
-            simple_step(step, [&] { return loss(inner, step.iteration); });
+            simple_step(step, [&] { return loss(inner, step); });
           }};
 }
 
@@ -149,8 +148,8 @@ Case awkward() {
           [](Step& step) {
             simple_step(step, [&] {
               const auto [a, b] = static_cast<Awkward&>(step.module)
-                                      .forward(normal({40, 48}, step.iteration), normal({40, 64}, 50 + step.iteration),
-                                               step.iteration % 2 == 1);
+                                      .forward(step.normal({40, 48}, step.iteration),
+                                               step.normal({40, 64}, 50 + step.iteration), step.iteration % 2 == 1);
               return a.pow(2).mean() + b.mean();
             });
           }};
@@ -174,12 +173,13 @@ struct Branching : nn::Module {
 };
 
 Case branching() {
-  return {"a branch that depends on data", []() -> ModulePtr { return std::make_shared<Branching>(); },
-          [](Step& step) {
-            simple_step(step, [&] {
-              return static_cast<Branching&>(step.module).forward(normal({32, 64}, step.iteration * 3)).pow(2).mean();
-            });
-          }};
+  return {
+      "a branch that depends on data", []() -> ModulePtr { return std::make_shared<Branching>(); },
+      [](Step& step) {
+        simple_step(step, [&] {
+          return static_cast<Branching&>(step.module).forward(step.normal({32, 64}, step.iteration * 3)).pow(2).mean();
+        });
+      }};
 }
 
 // ---- convolution and autograd ---------------------------------------------------------------------------------------
@@ -203,20 +203,21 @@ struct ConvNet : nn::Module {
 };
 
 Case convolution() {
-  return {"Conv2d and BatchNorm2d: live buffers", []() -> ModulePtr { return std::make_shared<ConvNet>(); },
-          [](Step& step) {
-            simple_step(step, [&] {
-              const auto logits = static_cast<ConvNet&>(step.module).forward(normal({8, 3, 16, 16}, step.iteration));
-              return F::cross_entropy(logits, integers(10, {8}, step.iteration));
-            });
-          }};
+  return {
+      "Conv2d and BatchNorm2d: live buffers", []() -> ModulePtr { return std::make_shared<ConvNet>(); },
+      [](Step& step) {
+        simple_step(step, [&] {
+          const auto logits = static_cast<ConvNet&>(step.module).forward(step.normal({8, 3, 16, 16}, step.iteration));
+          return F::cross_entropy(logits, integers(10, {8}, step.iteration));
+        });
+      }};
 }
 
 Case double_backward() {
   return {"double backward (gradient penalty)", []() -> ModulePtr { return std::make_shared<ConvNet>(); },
           [](Step& step) {
             simple_step(step, [&] {
-              auto x = normal({4, 3, 12, 12}, step.iteration).requires_grad_(true);
+              auto x = step.normal({4, 3, 12, 12}, step.iteration).requires_grad_(true);
               const auto y = static_cast<ConvNet&>(step.module).forward(x);
               const auto slope = torch::autograd::grad({y.sum()}, {x}, {}, true, true)[0];
               return y.pow(2).mean() + slope.pow(2).sum();
@@ -250,7 +251,7 @@ Case custom_function() {
   return {"a custom autograd Function", []() -> ModulePtr { return std::make_shared<CubeNet>(); },
           [](Step& step) {
             simple_step(step, [&] {
-              return static_cast<CubeNet&>(step.module).forward(normal({32, 64}, step.iteration)).pow(2).mean();
+              return static_cast<CubeNet&>(step.module).forward(step.normal({32, 64}, step.iteration)).pow(2).mean();
             });
           }};
 }
@@ -268,7 +269,7 @@ Case exceptions() {
           []() -> ModulePtr { return std::make_shared<CubeNet>(); },
           [](Step& step) {
             auto& net = static_cast<CubeNet&>(step.module);
-            const Tensor x = normal({32, 64}, step.iteration);
+            const Tensor x = step.normal({32, 64}, step.iteration);
             int caught = 0;
             try {
               step.forward([&]() -> Tensor {
@@ -298,7 +299,7 @@ Case evaluation() {
             auto& net = static_cast<ConvNet&>(step.module);
             const auto train = [&] {
               simple_step(step, [&] {
-                return F::cross_entropy(net.forward(normal({8, 3, 16, 16}, step.iteration)),
+                return F::cross_entropy(net.forward(step.normal({8, 3, 16, 16}, step.iteration)),
                                         integers(10, {8}, step.iteration));
               });
             };
@@ -306,7 +307,7 @@ Case evaluation() {
               net.eval();
               const torch::NoGradGuard no_grad;
               step.observed.push_back(step.forward([&] {
-                                            return net.forward(normal({5, 3, 20, 20}, 900 + step.iteration)).sum();
+                                            return net.forward(step.normal({5, 3, 20, 20}, 900 + step.iteration)).sum();
                                           })
                                           .item<double>());
               net.train();
@@ -321,24 +322,28 @@ Case evaluation() {
 
 }  // namespace
 
+Tensor Step::normal(std::vector<std::int64_t> sizes, int seed) const {
+  return torch::randn(sizes, generator(seed)).to(dtype);
+}
+
 std::vector<Case> zoo() {
   std::vector<Case> cases{gpt_outside_loss(), gpt_micro_batches(), gpt_changing_length(), gpt_retained_graph(),
                           awkward(),          branching(),         convolution(),         double_backward(),
                           custom_function(),  exceptions(),        evaluation()};
   cases.push_back(library_case<nn::LSTM>(
       "LSTM, two layers with dropout", [] { return nn::LSTM(nn::LSTMOptions(32, 64).num_layers(2).dropout(0.1)); },
-      [](nn::LSTM& m, int i) {
-        return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean();
+      [](nn::LSTM& m, Step& step) {
+        return std::get<0>(m(step.normal({12, 8, 32}, step.iteration))).pow(2).mean();
       }));
   cases.push_back(library_case<nn::GRU>(
       "bidirectional GRU", [] { return nn::GRU(nn::GRUOptions(32, 48).num_layers(2).bidirectional(true)); },
-      [](nn::GRU& m, int i) {
-        return std::get<0>(m(normal({12, 8, 32}, i))).pow(2).mean();
+      [](nn::GRU& m, Step& step) {
+        return std::get<0>(m(step.normal({12, 8, 32}, step.iteration))).pow(2).mean();
       }));
   cases.push_back(library_case<nn::MultiheadAttention>(
       "MultiheadAttention", [] { return nn::MultiheadAttention(nn::MultiheadAttentionOptions(64, 4).dropout(0.1)); },
-      [](nn::MultiheadAttention& m, int i) {
-        const auto x = normal({20, 4, 64}, i);
+      [](nn::MultiheadAttention& m, Step& step) {
+        const auto x = step.normal({20, 4, 64}, step.iteration);
         return std::get<0>(m(x, x, x)).pow(2).mean();
       }));
   cases.push_back(library_case<nn::TransformerEncoder>(
@@ -347,13 +352,13 @@ std::vector<Case> zoo() {
         return nn::TransformerEncoder(
             nn::TransformerEncoderOptions(nn::TransformerEncoderLayerOptions(64, 4).dim_feedforward(128), 2));
       },
-      [](nn::TransformerEncoder& m, int i) {
-        return m(normal({16, 4, 64}, i)).pow(3).mean();
+      [](nn::TransformerEncoder& m, Step& step) {
+        return m(step.normal({16, 4, 64}, step.iteration)).pow(3).mean();
       }));
   cases.push_back(library_case<nn::EmbeddingBag>(
       "EmbeddingBag", [] { return nn::EmbeddingBag(nn::EmbeddingBagOptions(500, 32).mode(torch::kMean)); },
-      [](nn::EmbeddingBag& m, int i) {
-        return m(integers(500, {120}, i), torch::tensor({0, 50, 70})).pow(2).mean();
+      [](nn::EmbeddingBag& m, Step& step) {
+        return m(integers(500, {120}, step.iteration), torch::tensor({0, 50, 70})).pow(2).mean();
       }));
   return cases;
 }

@@ -20,7 +20,11 @@ struct Step {
   // Runs forward code: directly, or through engine.run.
   std::function<torch::Tensor(const std::function<torch::Tensor()>&)> forward;
   std::function<void(const torch::Tensor& loss, bool retain_graph, bool create_graph)> backward;
-  std::vector<double>& observed;  // whatever else must be equal
+  std::vector<double>& observed;            // whatever else must be equal
+  torch::ScalarType dtype = torch::kFloat;  // of the module's inputs
+
+  // Draws an input, the same for the same seed up to rounding.
+  torch::Tensor normal(std::vector<std::int64_t> sizes, int seed) const;
 };
 
 struct Case {
