@@ -18,6 +18,12 @@ const char* optimizer_text(OptimizerType type) {
   return "?";
 }
 
+// ", bf16 with fp32 masters"; nothing in fp32.
+std::string precision_text(const EngineConfig& config) {
+  if (!config.bf16.enabled && !config.fp16.enabled) return "";
+  return std::string(config.bf16.enabled ? ", bf16" : ", fp16") + " with fp32 masters";
+}
+
 std::string counted(std::int64_t count, const char* what) {
   return printf_text("%lld %s%s", integer(count), what, count == 1 ? "" : "s");
 }
@@ -36,6 +42,7 @@ std::string training_text(const TrainOptions& options) {
   std::string text =
       printf_text("%s of %lld tokens", counted(options.steps, "step").c_str(), integer(options.tokens_per_step()));
   if (options.accumulate > 1) text += printf_text(" in %lld passes", integer(options.accumulate));
+  text += precision_text(config);
   text += printf_text(", %s, lr %g", optimizer_text(config.optimizer.type), config.optimizer.params.lr.value_or(0));
   if (options.schedule.decay != LrDecay::kConstant)
     text += printf_text(" %s to %g", lr_decay_name(options.schedule.decay).data(), options.schedule.min_lr);

@@ -56,6 +56,8 @@ Json steps_of(const RunTotals& totals) {
   if (totals.num_steps > 0) {
     json["first_loss"] = totals.first_loss;
     json["last_loss"] = totals.last_loss;
+    json["num_skipped"] = totals.num_skipped;
+    json["loss_scale"] = totals.loss_scale;
   }
   if (totals.num_validations > 0) {
     json["best_validation"] = json_of(totals.best_validation);

@@ -70,7 +70,9 @@ std::string step_row(const StepStats& stats, double tokens_per_second) {
                   ms_text(stats.update_ms).c_str(), ms_text(stats.stall_fetch_ms + stats.stall_evict_ms).c_str());
   for (const auto& tier : stats.tiers)
     if (tier.present) line += printf_text("  %*s", kTierWidth, tier_cell(tier).c_str());
-  return line + (stats.is_warm_up ? "  warm-up\n" : "\n");
+  if (stats.is_warm_up) line += "  warm-up";
+  if (stats.skipped) line += printf_text("  skipped: overflow at loss scale %g", stats.loss_scale);
+  return line + "\n";
 }
 
 }  // namespace asterias::tools

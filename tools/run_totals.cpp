@@ -7,6 +7,8 @@ namespace asterias::tools {
 void RunTotals::add(const StepStats& stats, double wall_ms) {
   if (num_steps++ == 0) first_loss = stats.loss;
   last_loss = stats.loss;
+  num_skipped = stats.num_skipped;
+  loss_scale = stats.loss_scale;
   losses.add(stats.loss);
   all_ms_ += wall_ms;
   if (!stats.is_warm_up) {

@@ -57,6 +57,14 @@ std::string time_text(const RunEnd& end) {
   return text;
 }
 
+// Of fp16; a fixed scale is told, too, for what it skipped.
+std::string loss_scale_text(const RunEnd& end) {
+  if (!end.options.config.fp16.enabled) return "";
+  const auto& totals = end.totals;
+  return printf_text("loss scale %g at last; %lld of %lld steps skipped for an overflow\n", totals.loss_scale,
+                     static_cast<long long>(totals.num_skipped), static_cast<long long>(totals.num_steps));
+}
+
 std::string losses_text(const RunTotals& totals, const Terminal& terminal) {
   std::string text =
       printf_text("loss       %s at first, %s at last   %s\n", loss_text(totals.first_loss).c_str(),
@@ -83,7 +91,7 @@ std::string summary_text(const RunEnd& end, const Terminal& terminal) {
     text = printf_text("interrupted after %lld of %lld steps\n\n", static_cast<long long>(end.totals.num_steps),
                        static_cast<long long>(end.options.steps));
   text += tiers_text(end) + "\n" + edges_text(end) + time_text(end);
-  if (end.totals.num_steps > 0) text += losses_text(end.totals, terminal);
+  if (end.totals.num_steps > 0) text += losses_text(end.totals, terminal) + loss_scale_text(end);
   return text;
 }
 

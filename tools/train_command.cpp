@@ -93,7 +93,7 @@ class TrainRun {
 
   void take_step(std::int64_t step) {
     const auto start = Clock::now();
-    job_.begin_step(schedule_.factor(step));
+    job_.begin_step(schedule_.factor(step - totals_.num_skipped));  // a skipped step does not advance the schedule
     for (std::int64_t pass = 0; pass < options_.accumulate; ++pass) {
       view_->on_phase(step, "forward");
       require_finite(job_.forward(), step, options_);

@@ -127,6 +127,11 @@ void TrainFlags::declare_training(CLI::App& command) {
       ->check(whole_number(0))
       ->type_name("N")
       ->capture_default_str();
+  command
+      .add_option("--precision", precision_,
+                  "of weights and activations: fp32, bf16, fp16; the last two with fp32 masters")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->option_text("NAME=fp32");
   command.add_option("--threads", options_.threads, "threads of torch's operators; unset: torch's choice")
       ->check(whole_number(1, kMostThreads))
       ->type_name("N");
@@ -320,6 +325,10 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   if (accumulate_) config.gradient_accumulation_steps = *accumulate_;
   // A total in the file belongs to the sizes beside it there.
   if (batch_ && (accumulate_ || config.gradient_accumulation_steps > 0)) config.train_batch_size = 0;
+  if (!precision_.empty()) {
+    config.bf16.enabled = precision_ == "bf16";
+    config.fp16.enabled = precision_ == "fp16";
+  }
   if (!device_.empty()) config.device = device_;
   set_limit(config, "gpu", gpu_limit_);
   set_limit(config, "cpu", cpu_limit_);

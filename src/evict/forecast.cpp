@@ -133,13 +133,24 @@ class Replay {
     ++now_;
     ++operator_;
     for (const auto list : lists) actors_[list].pinned_at = now_;
-    for (const auto list : lists) use(actors_[list], Tier::kCpu, actors_[list].script->kind != ContentKind::kGrad);
+    for (const auto list : lists) {
+      if (is_overwritten(list, lists)) actors_[list].blank = true;
+      use(actors_[list], Tier::kCpu, actors_[list].script->kind != ContentKind::kGrad);
+    }
     for (std::uint64_t ahead = 0; ahead < tiers_.look_ahead && ++chunk != updates_.end(); ++ahead)
-      for (const auto list : chunk->second) prefetch(actors_[list], Tier::kCpu);
+      for (const auto list : chunk->second)
+        if (!is_overwritten(list, chunk->second)) prefetch(actors_[list], Tier::kCpu);
     for (const auto list : lists) actors_[list].pinned_at = kNever;
     if (shortfall(Tier::kCpu, update_bytes_) == 0) return;
     for (const auto list : lists)
       if (actors_[list].script->kind != ContentKind::kGrad) write_behind(actors_[list], Tier::kCpu);
+  }
+
+  // True for parameters that the update rounds anew from their masters: their old bytes need not come.
+  bool is_overwritten(std::uint32_t list, const std::vector<std::uint32_t>& lists) const {
+    const auto kind_of = [&](std::uint32_t actor) { return actors_[actor].script->kind; };
+    return kind_of(list) == ContentKind::kParam &&
+           std::any_of(lists.begin(), lists.end(), [&](auto other) { return kind_of(other) == ContentKind::kMaster; });
   }
 
   void use(Actor& actor, Tier tier, bool writes) {

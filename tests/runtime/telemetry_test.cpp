@@ -207,14 +207,18 @@ CATCH_TEST_CASE("residents of a trace have names for people") {
 
 // The libraries' own memory may grow after the forecast, and moves race with the computation.
 CATCH_TEST_CASE("the plan foretells the peaks of later steps from the first pass") {
-  for (const auto& config : {adamw_config(), three_tiers(), simulated(adamw_config(), kAmple)}) {
+  const bool bf16 = GENERATE(false, true);
+  for (auto config : {adamw_config(), three_tiers(), simulated(adamw_config(), kAmple)}) {
+    config.bf16.enabled = bf16;
+    CATCH_CAPTURE(bf16, config.device);
     Training training(config);
     for (const auto& tier : training.engine.plan().tiers) CATCH_CHECK(tier.predicted_peak_bytes == 0);
     CATCH_CHECK_FALSE(training.engine.plan().is_measured);
     training.pass();
     const Plan plan = training.engine.plan();
     CATCH_REQUIRE(plan.is_measured);
-    const auto lists = {ContentKind::kParam, ContentKind::kGrad, ContentKind::kExpAvg, ContentKind::kExpAvgSq};
+    const auto lists = {ContentKind::kParam, ContentKind::kGrad, ContentKind::kMaster, ContentKind::kExpAvg,
+                        ContentKind::kExpAvgSq};
     std::uint64_t in_lists = 0;
     for (const auto kind : lists) in_lists += plan.content_by_kind[static_cast<std::size_t>(kind)];
     CATCH_CHECK(in_lists == plan.model_data_bytes);

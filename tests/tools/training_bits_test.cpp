@@ -1,4 +1,5 @@
 // What is told of a run, validated and sampled in it changes none of its bits; what is trained on does.
+#include <set>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,45 @@ CATCH_TEST_CASE("the rate goes as scheduled, also for groups with a rate of thei
   const std::string halved = train_with(scheduled, {"--weight-decay", "0", "--lr", "0.25"}).last_line();
   CATCH_CHECK(with_group(0.25) == halved);
   CATCH_CHECK(with_group(0.125) != halved);
+}
+
+CATCH_TEST_CASE("every precision has its own bits, and the same ones in a budget") {
+  const Flags job{"--steps", "3", "--lr", "0.01"};
+  const Flags budget{"--device", "simulated", "--gpu-limit", "2MiB"};
+  std::set<std::string> fingerprints;
+  for (const char* precision : {"fp32", "bf16", "fp16"}) {
+    CATCH_CAPTURE(precision);
+    Flags flags{"--precision", precision};
+    const std::string plain = train_with(job, flags).last_line();
+    fingerprints.insert(plain);
+    flags.insert(flags.end(), budget.begin(), budget.end());
+    CATCH_CHECK(train_with(job, flags).last_line() == plain);
+  }
+  CATCH_CHECK(fingerprints.size() == 3);
+  CATCH_CHECK(train_with(job, {}).last_line() == train_with(job, {"--precision", "fp32"}).last_line());
+}
+
+CATCH_TEST_CASE("a step that overflows in fp16 is told, and the schedule waits for it") {
+  const Flags flags{"--precision", "fp16",
+                    "--set",       "fp16.initial_scale_power=28",
+                    "--set",       "fp16.hysteresis=1",
+                    "--steps",     "20",
+                    "--warmup",    "20",
+                    "--lr",        "0.2"};
+  std::int64_t skipped = 0, done = 0;
+  for (const auto& line : train_with({"--json"}, flags).lines()) {
+    const auto event = nlohmann::json::parse(line);
+    if (event.at("event") == "summary") CATCH_CHECK(event.at("num_skipped") == skipped);
+    if (event.at("event") != "step") continue;
+    CATCH_CHECK(event.at("lr").get<double>() == Approx(0.01 * static_cast<double>(done + 1)));
+    ++(event.at("skipped").get<bool>() ? skipped : done);
+  }
+  CATCH_REQUIRE(skipped > 0);
+  CATCH_REQUIRE(done > 0);
+  const Run run = train_with({}, flags);
+  CATCH_CHECK(run.out.find("skipped: overflow at loss scale 2.68435e+08") != std::string::npos);
+  CATCH_CHECK(run.out.find("; " + std::to_string(skipped) + " of 20 steps skipped for an overflow") !=
+              std::string::npos);
 }
 
 CATCH_TEST_CASE("decay, betas, clipping and the vocabulary change the training") {
