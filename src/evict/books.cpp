@@ -12,6 +12,8 @@ std::uint64_t& of(ContentBytes& bytes, ContentKind kind) { return bytes[static_c
 void Books::enter(const Resident& resident, Tier tier) {
   resident_[index_of(tier)] += resident.bytes;
   of(by_kind_[index_of(tier)], resident.kind()) += resident.bytes;
+  auto& most_activations = peak_activations_[index_of(tier)];
+  most_activations = std::max(most_activations, activation_bytes(tier));
   note_peak(tier);
 }
 
@@ -28,6 +30,10 @@ void Books::adopt(const Resident& resident, Tier tier) {
   const std::uint64_t made = std::min(resident.bytes, of(peak.content, ContentKind::kOther));
   of(peak.content, ContentKind::kOther) -= made;
   of(peak.content, ContentKind::kActivation) += made;
+}
+
+std::uint64_t Books::activation_bytes(Tier tier) const {
+  return by_kind_[index_of(tier)][static_cast<std::size_t>(ContentKind::kActivation)];
 }
 
 std::uint64_t Books::held_bytes(Tier tier) const {
@@ -74,6 +80,7 @@ void Books::reset_peak(Tier tier) {
   else
     hierarchy_.pool(tier).reset_peak();
   peaks_[index_of(tier)] = {held_bytes(tier), operator_, content(tier)};
+  peak_activations_[index_of(tier)] = activation_bytes(tier);
 }
 
 }  // namespace asterias::evict

@@ -45,6 +45,8 @@ class Books {
   ContentBytes content(Tier tier) const;
   // What lay there when the tier held most since reset_peak; sums to the tier's own figure of that.
   ContentBytes peak_content(Tier tier);
+  // The most activations at once since reset_peak, whatever else lay there.
+  std::uint64_t peak_activation_bytes(Tier tier) const { return peak_activations_[index_of(tier)]; }
   void reset_peak(Tier tier);
 
  private:
@@ -54,6 +56,7 @@ class Books {
     ContentBytes content{};
   };
 
+  std::uint64_t activation_bytes(Tier tier) const;
   std::uint64_t held_bytes(Tier tier) const;
   std::uint64_t peak_held_bytes(Tier tier) const;
 
@@ -62,6 +65,7 @@ class Books {
   std::array<std::uint64_t, kNumTiers> resident_{};
   std::array<std::uint64_t, kNumTiers> pinned_{};
   std::array<Peak, kNumTiers> peaks_;
+  std::array<std::uint64_t, kNumTiers> peak_activations_{};
   std::uint64_t operator_ = 0;
 };
 

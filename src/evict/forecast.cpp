@@ -39,7 +39,10 @@ class Replay {
   Forecast run() {
     for (int step = 0; step <= kWarmUpSteps; ++step) {
       forecast_.moved_bytes = {};
-      for (const Tier tier : tiers_.levels) peak_bytes_[index_of(tier)] = 0;
+      for (const Tier tier : tiers_.levels) {
+        peak_bytes_[index_of(tier)] = 0;
+        forecast_.peak_activation_bytes[index_of(tier)] = of(by_kind_[index_of(tier)], ContentKind::kActivation);
+      }
       play_step();
     }
     add_libraries();
@@ -97,6 +100,7 @@ class Replay {
   void play_step() {
     now_ = 0;
     upcoming_ = 0;
+    used_.clear();
     for (auto& actor : actors_) actor.pinned_at = kNever;
     for (auto& actor : actors_)
       if (actor.script->kind == ContentKind::kGrad) forget(actor);  // zero_grad
@@ -113,6 +117,7 @@ class Replay {
   void play(const PassScript::Event& event) {
     switch (event.what) {
       case What::kOperator:
+        offload_used();
         ++now_;
         ++operator_;
         fetch_ahead();
@@ -156,6 +161,7 @@ class Replay {
   void use(Actor& actor, Tier tier, bool writes) {
     actor.pinned_at = now_;
     actor.last_use = ++clock_;
+    if (actor.script->is_of_pass) used_.push_back(&actor);
     bring(actor, tier);
     if (!writes) return;
     for (const Tier other : tiers_.levels)
@@ -261,10 +267,29 @@ class Replay {
     return true;
   }
 
+  // As Residency::offload_used has it.
+  void offload_used() {
+    const Tier tier = tiers_.levels.front();
+    for (Actor* actor : std::exchange(used_, {})) {
+      const Moment next = next_use(*actor);
+      if (!tiers_.offloads || !has_below(tier) || next == kNever || next <= moment_of_upcoming(kScannedUses)) continue;
+      depart(*actor, tier);
+    }
+  }
+
+  Moment moment_of_upcoming(std::size_t count) {
+    skip_past();
+    return upcoming_ + count > schedule_.size() ? kNever : schedule_[upcoming_ + count - 1].first;
+  }
+
+  void skip_past() {
+    while (upcoming_ < schedule_.size() && schedule_[upcoming_].first <= now_) ++upcoming_;
+  }
+
   void fetch_ahead() {
     const Tier tier = tiers_.levels.front();
     if (tiers_.look_ahead == 0 || !has_below(tier)) return;
-    while (upcoming_ < schedule_.size() && schedule_[upcoming_].first <= now_) ++upcoming_;
+    skip_past();
     std::uint64_t left = tiers_.look_ahead;
     int scanned = 0;
     for (std::size_t at = upcoming_; at < schedule_.size() && left > 0 && scanned < kScannedUses; ++at) {
@@ -359,6 +384,8 @@ class Replay {
     actor.on[index_of(tier)] = true;
     resident_[index_of(tier)] += actor.script->bytes;
     of(by_kind_[index_of(tier)], actor.script->kind) += actor.script->bytes;
+    auto& most_activations = forecast_.peak_activation_bytes[index_of(tier)];
+    most_activations = std::max(most_activations, of(by_kind_[index_of(tier)], ContentKind::kActivation));
     note_peak(tier);
   }
 
@@ -407,6 +434,7 @@ class Replay {
   Updates updates_;
   std::vector<std::pair<Moment, std::uint32_t>> schedule_;  // what the passes use, in order
   std::size_t upcoming_ = 0;
+  std::vector<Actor*> used_;  // activations, by the present operator
   std::array<std::uint64_t, kNumTiers> resident_{};
   std::array<std::uint64_t, kNumTiers> unmovable_{};
   std::array<ContentBytes, kNumTiers> by_kind_{};

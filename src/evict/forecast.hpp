@@ -24,11 +24,13 @@ struct ForecastTiers {
   std::array<std::uint64_t, kNumTiers> room{};  // what blocks may take; UINT64_MAX: no limit
   std::uint64_t library_bytes = 0;              // on the cpu tier, beside the room
   std::uint64_t look_ahead = 0;                 // residents fetched ahead, for which room is kept clean
+  bool offloads = false;                        // activations leave the compute tier when none will use them soon
 };
 
 struct Forecast {
   std::array<ContentBytes, kNumTiers> peak_content{};  // sums to the tier's peak, libraries included
-  std::array<std::uint64_t, kNumEdges> moved_bytes{};  // in one step, by Edge
+  std::array<std::uint64_t, kNumTiers> peak_activation_bytes{};  // the most activations at once, whatever lay there
+  std::array<std::uint64_t, kNumEdges> moved_bytes{};            // in one step, by Edge
   ContentBytes content{};                              // all chunks, and the most of everything else at once
 };
 

@@ -29,7 +29,8 @@ struct PassScript {
     std::uint64_t chunk;                  // number; for activations without meaning
     std::int64_t update_index = -1;       // of a chunk
     bool blank = false;                   // when the script began
-    bool held = false;                    // pinned when the script began: buffers
+    bool held = false;                    // pinned for good: buffers, and activations that are kept
+    bool is_of_pass = false;              // as Resident::is_of_pass
     std::array<bool, kNumTiers> there{};  // when the script began; nowhere: born later
   };
 
@@ -60,7 +61,8 @@ struct PassScript {
                         resident.number,
                         resident.update_index,
                         resident.blank,
-                        false,
+                        resident.kept,
+                        resident.is_of_pass(),
                         {}});
     return at->second;
   }

@@ -7,6 +7,7 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "evict/look_ahead.hpp"
 
 namespace asterias::evict {
 namespace {
@@ -36,8 +37,13 @@ constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
 }  // namespace
 
-Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead)
-    : hierarchy_(std::move(hierarchy)), policy_(std::move(policy)), look_ahead_(look_ahead), books_(hierarchy_) {}
+Residency::Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead,
+                     ActivationPlacement activations)
+    : hierarchy_(std::move(hierarchy)),
+      policy_(std::move(policy)),
+      look_ahead_(look_ahead),
+      activations_(activations),
+      books_(hierarchy_) {}
 
 Residency::~Residency() {
   for (auto& resident : residents_)
@@ -87,9 +93,12 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
   if (recorder_) recorder_->enter(*resident, tier);
-  if (is_scripting()) script_->add(PassScript::What::kBirth, *resident, tier);
   transition(resident->on(tier).state, CopyState::kCurrent);
-  if (tier != hierarchy_.compute_tier()) point_tenants(resident, nullptr);
+  if (tier != hierarchy_.compute_tier())
+    point_tenants(resident, nullptr);
+  else if (activations_ == ActivationPlacement::kKeep && resident->is_of_pass())
+    keep(resident);
+  if (is_scripting()) script_->add(PassScript::What::kBirth, *resident, tier);
   note_content();
   return resident;
 }
@@ -118,7 +127,21 @@ void Residency::retire(Resident* resident) {
 void Residency::die_if_unneeded(Resident* resident) {
   if (resident->is_chunk && !resident->retired) return;
   resident->dying = true;
+  if (std::exchange(resident->kept, false)) return unpin(resident, hierarchy_.compute_tier());
   if (!resident->is_pinned()) destroy(resident);
+}
+
+// Keeping is a pin that lasts: no policy meets it, and what is needed at least counts it.
+void Residency::keep(Resident* resident) {
+  resident->kept = true;
+  pin(resident, hierarchy_.compute_tier());
+}
+
+void Residency::stop_keeping() {
+  const Lock lock(mutex_);
+  activations_ = ActivationPlacement::kAuto;
+  for (const auto& resident : residents_)
+    if (std::exchange(resident->kept, false)) unpin(resident.get(), hierarchy_.compute_tier());
 }
 
 // Ends every copy. REQUIRES: unpinned.
@@ -487,11 +510,16 @@ bool Residency::may_exceed(std::uint64_t bytes) {
 bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
   const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes);
   if (shortfall == 0) return true;  // a cached size was missing, or somebody gave bytes back
+  const std::uint64_t leaving = leaving_bytes(tier);
+  if (leaving < shortfall && start_departures(shortfall - leaving, tier) > 0) return true;
+  return finish_one(tier);
+}
+
+std::uint64_t Residency::leaving_bytes(Tier tier) const {
   std::uint64_t leaving = 0;
   for (const Resident* resident : in_flight_)
     if (resident->move->from == tier && resident->move->leaves) leaving += resident->bytes;
-  if (leaving < shortfall && start_departures(shortfall - leaving, tier) > 0) return true;
-  return finish_one(tier);
+  return leaving;
 }
 
 // Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or
@@ -613,6 +641,34 @@ void Residency::evict_all() {
   hierarchy_.pool(tier).trim();
 }
 
+// ---- offloaded activations ------------------------------------------------------------------------------------------
+
+// Moves down what the operator that has just ended used and none will use soon. What is on its way still takes its room,
+// so no more than the next fetches would is let go at once. As with evict_all, what does not fit below stays.
+void Residency::offload_used() {
+  if (failure_ || !hierarchy_.has_below(hierarchy_.compute_tier())) return;
+  const WithoutExcess strict(measuring_);
+  timeline_.visit_used_now([&](TraceKey key) { offload_if_used_late(key); });
+  await_departures(static_cast<std::uint64_t>(look_ahead_) * needs_.largest_resident);
+}
+
+// What running ahead would bring back at once stays, and what is not used again is about to die.
+void Residency::offload_if_used_late(TraceKey key) {
+  const Moment next_use = timeline_.next_use(key, -1);
+  if (key.is_chunk() || next_use == kNever || next_use <= timeline_.moment_of_upcoming(kScannedUses)) return;
+  const auto found = by_key_.find(key.value());
+  if (found == by_key_.end() || found->second->is_pinned()) return;
+  depart(found->second, hierarchy_.compute_tier());
+}
+
+void Residency::await_departures(std::uint64_t most_leaving_bytes) {
+  const Tier tier = hierarchy_.compute_tier();
+  while (leaving_bytes(tier) > most_leaving_bytes)
+    finish_move(*std::find_if(in_flight_.begin(), in_flight_.end(), [&](const Resident* resident) {
+      return resident->move->from == tier && resident->move->leaves;
+    }));
+}
+
 // ---- books ----------------------------------------------------------------------------------------------------------
 
 void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
@@ -660,6 +716,7 @@ void Residency::with_timeline(const std::function<void(Timeline&)>& use) {
 
 void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   const Lock lock(mutex_);
+  if (activations_ == ActivationPlacement::kOffload) offload_used();
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
@@ -754,8 +811,11 @@ void Residency::script_unmovable() {
 Forecast Residency::forecast() {
   const Lock lock(mutex_);
   if (!script_ || script_->events.size() == forecast_events_) return forecast_;
-  ForecastTiers tiers{
-      hierarchy_.levels(), {}, hierarchy_.pool(Tier::kCpu).library_bytes(), static_cast<std::uint64_t>(look_ahead_)};
+  ForecastTiers tiers{hierarchy_.levels(),
+                      {},
+                      hierarchy_.pool(Tier::kCpu).library_bytes(),
+                      static_cast<std::uint64_t>(look_ahead_),
+                      activations_ == ActivationPlacement::kOffload};
   for (const Tier tier : hierarchy_.levels()) {
     const std::uint64_t limit = hierarchy_.limit_bytes(tier);
     const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();
@@ -795,6 +855,11 @@ ContentBytes Residency::content(Tier tier) const {
 ContentBytes Residency::peak_content(Tier tier) {
   const Lock lock(mutex_);
   return books_.peak_content(tier);
+}
+
+std::uint64_t Residency::peak_activation_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.peak_activation_bytes(tier);
 }
 
 std::exception_ptr Residency::failure() const {

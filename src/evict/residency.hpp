@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "chunk/hierarchy.hpp"
+#include "evict/activation_placement.hpp"
 #include "evict/books.hpp"
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
@@ -82,7 +83,8 @@ class Residency {
 
   // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all
   // on demand.
-  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0);
+  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0,
+            ActivationPlacement activations = ActivationPlacement::kAuto);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
   ~Residency();
@@ -99,6 +101,8 @@ class Residency {
   std::size_t remove_tenant(Resident* resident, Tenant* tenant);
   // Lets a chunk die as soon as it has no tenants.
   void retire(Resident* resident);
+  // Lets go of what is kept, and keeps nothing from now on: for survivors of the last engine.
+  void stop_keeping();
   // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
   void forget(Resident* resident);
   // Takes the payload out as a plain block on `tier`, its only copy, and ends the resident. For survivors of the last
@@ -158,6 +162,8 @@ class Residency {
   // What lies on a tier by kind, and what lay there when it held most since reset_stats.
   ContentBytes content(Tier tier) const;
   ContentBytes peak_content(Tier tier);
+  // The most activations that lay on a tier at once since reset_stats.
+  std::uint64_t peak_activation_bytes(Tier tier) const;
 
   // ---- the trace of steps. What is recorded while no trace runs is dropped.
   // StateError if a trace runs, or none.
@@ -184,6 +190,7 @@ class Residency {
   void destroy(Resident* resident);
   void drop_all(Resident* resident);
   void die_if_unneeded(Resident* resident);
+  void keep(Resident* resident);
 
   void enter(const Resident& resident, Tier tier);
   void leave(const Resident& resident, Tier tier);
@@ -205,6 +212,7 @@ class Residency {
 
   chunk::Block take_room(std::uint64_t bytes, Tier tier);
   bool make_some_room(std::uint64_t bytes, Tier tier);
+  std::uint64_t leaving_bytes(Tier tier) const;
   std::uint64_t start_departures(std::uint64_t shortfall, Tier tier);
   bool depart(Resident* resident, Tier tier);
   bool finish_one(Tier tier);
@@ -231,6 +239,9 @@ class Residency {
   bool is_scripting() const { return script_ && measuring_ && !timeline_.is_suspended(); }
   void script_unmovable();
 
+  void offload_used();
+  void offload_if_used_late(TraceKey key);
+  void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
   void fetch_ahead();
   void clean_ahead();
@@ -241,6 +252,7 @@ class Residency {
   const chunk::Hierarchy hierarchy_;
   const std::unique_ptr<EvictionPolicy> policy_;
   const int look_ahead_;
+  ActivationPlacement activations_;
 
   mutable std::mutex mutex_;
   Timeline timeline_;

@@ -65,6 +65,7 @@ struct Resident {
   bool is_chunk = false;
   bool blank = false;    // no content worth moving: zeros when read
   bool ahead = false;    // fetched ahead and not used since
+  bool kept = false;     // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;    // goes when the last pin does
   bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
@@ -75,6 +76,8 @@ struct Resident {
   std::optional<Move> move;
   std::vector<Tenant*> tenants;
 
+  // Says whether a pass made it: what placement.activations is about.
+  bool is_of_pass() const { return !is_chunk && key.is_named(); }
   ContentKind kind() const { return is_chunk ? content_kind_of(list) : ContentKind::kActivation; }
   Copy& on(Tier tier) { return copies[static_cast<int>(tier)]; }
   const Copy& on(Tier tier) const { return copies[static_cast<int>(tier)]; }

@@ -109,4 +109,9 @@ Moment Timeline::next_use(TraceKey key, std::int64_t update_index) const {
   return update_index >= 0 ? period + length + static_cast<Moment>(update_index) : kNever;
 }
 
+Moment Timeline::moment_of_upcoming(std::size_t count) const {
+  if (!is_active() || !is_foretold() || upcoming_ + count > plan_->schedule.size()) return kNever;
+  return plan_->schedule[upcoming_ + count - 1].first;
+}
+
 }  // namespace asterias::evict

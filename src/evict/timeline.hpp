@@ -107,6 +107,17 @@ class Timeline {
       if (!visit(plan_->schedule[at].first, plan_->schedule[at].second)) return;
   }
 
+  // The moment of use number `count` after now(): what is used later than that is not used soon. kNever when the present
+  // pass has fewer uses left, or is not foretold.
+  Moment moment_of_upcoming(std::size_t count) const;
+  // Visits what has been used at now().
+  template <class Visit>
+  void visit_used_now(const Visit& visit) const {
+    if (!is_active()) return;
+    const auto& uses = recording_.schedule;
+    for (auto use = uses.rbegin(); use != uses.rend() && use->first == now_; ++use) visit(use->second);
+  }
+
   const Trace* plan() const { return plan_.get(); }
   std::uint64_t num_recorded() const { return num_recorded_; }
   std::uint64_t num_diverged() const { return num_diverged_; }

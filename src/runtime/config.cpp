@@ -107,6 +107,14 @@ void check_tiers(const EngineConfig& config, Complaints& complaints) {
     complaints.push_back("tiers.nvme.path: missing; tiers.nvme.limit is set, so name the folder of the swap files");
 }
 
+void check_placement(const EngineConfig& config, Complaints& complaints) {
+  const bool has_tier_below = config.device == "simulated" || !config.tiers.nvme.paths.empty();
+  if (config.placement.activations == ActivationPlacement::kOffload && !has_tier_below)
+    complaints.emplace_back(
+        "placement.activations: \"offload\" needs a tier below the compute tier; name a folder of swap files in "
+        "tiers.nvme.path");
+}
+
 // Complains of hyper-parameters the optimizer's type does not have.
 void check_type_has(const OptimizerParams& params, bool is_sgd, const std::string& prefix, Complaints& complaints) {
   const auto refuse = [&](bool is_set, const char* key) {
@@ -200,6 +208,7 @@ void EngineConfig::validate() const {
   check_each_field(*this, complaints);
   check_device(*this, complaints);
   check_tiers(*this, complaints);
+  check_placement(*this, complaints);
   check_optimizer(optimizer, complaints);
   check_batch_sizes(*this, complaints);
   check_precision(*this, complaints);

@@ -13,7 +13,11 @@
 #include <string_view>
 #include <vector>
 
+#include "evict/activation_placement.hpp"
+
 namespace asterias {
+
+using evict::ActivationPlacement;
 
 // A budget as written: absolute bytes, or a share of what the machine has (DRAM for cpu, free space for nvme).
 struct ByteLimit {
@@ -98,6 +102,7 @@ enum class Eviction : std::uint8_t { kNextUse, kLru };
 
 struct PlacementConfig {
   Eviction eviction = Eviction::kNextUse;
+  ActivationPlacement activations = ActivationPlacement::kAuto;
 };
 
 struct IoConfig {

@@ -292,6 +292,12 @@ void add_placement(Fields<EngineConfig>& fields) {
       "placement.eviction", choice<Eviction>({{"next_use", Eviction::kNextUse}, {"lru", Eviction::kLru}}),
       [](auto& c) -> auto& { return c.placement.eviction; });
   add(
+      "placement.activations",
+      choice<ActivationPlacement>({{"auto", ActivationPlacement::kAuto},
+                                   {"keep", ActivationPlacement::kKeep},
+                                   {"offload", ActivationPlacement::kOffload}}),
+      [](auto& c) -> auto& { return c.placement.activations; });
+  add(
       "prefetch", whole(0, 1024), [](auto& c) -> auto& { return c.prefetch; });
 }
 

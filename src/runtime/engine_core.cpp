@@ -275,6 +275,7 @@ TierStats EngineCore::look_at(Tier tier) const {
   at.used_bytes = evict::sum_of(at.bytes_by_kind);
   at.peak_by_kind = residency.peak_content(tier);
   at.peak_bytes = evict::sum_of(at.peak_by_kind);
+  at.peak_activation_bytes = residency.peak_activation_bytes(tier);
   return at;
 }
 
@@ -323,6 +324,7 @@ void EngineCore::foretell(Plan& plan) const {
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);
+    tier.predicted_activation_bytes = forecast.peak_activation_bytes[static_cast<std::size_t>(tier.tier)];
   }
   const auto moved = [&](evict::Edge edge) { return forecast.moved_bytes[static_cast<std::size_t>(edge)]; };
   plan.content_by_kind = forecast.content;
@@ -349,7 +351,8 @@ Plan EngineCore::plan() const {
                           is_memory ? needs.working_set_at[at] : "",
                           smallest.bytes,
                           0,
-                          {}});
+                          {},
+                          0});
   }
   residency.with_timeline([&](const evict::Timeline& timeline) {
     if (!timeline.plan()) return;

@@ -169,6 +169,7 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
   if (--num_engines > 0) return;
   release_last_outputs();
   current_runtime.store(nullptr, std::memory_order_release);
+  runtime->residency_->stop_keeping();
   StorageSlot::release_survivors(runtime->residency_);
   for (const Tier tier : runtime->residency_->hierarchy().levels())
     if (tier != Tier::kNvme) runtime->residency_->hierarchy().pool(tier).stop_caching();
@@ -176,7 +177,7 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
 
 Runtime::Runtime(const EngineConfig& config)
     : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction),
-                                                    config.prefetch)),
+                                                    config.prefetch, config.placement.activations)),
       compute_tier_(residency_->hierarchy().compute_tier()),
       debug_(config.debug),
       tiers_key_(tiers_key(config)) {

@@ -34,6 +34,7 @@ Json tier_plan(const Plan::TierPlan& plan) {
   json["smallest_bytes"] = plan.smallest_bytes;
   json["predicted_peak_bytes"] = plan.predicted_peak_bytes;
   json["predicted_by_kind"] = by_kind(plan.predicted_by_kind);
+  json["predicted_activation_bytes"] = plan.predicted_activation_bytes;
   return json;
 }
 
@@ -75,6 +76,7 @@ std::string StepStats::to_json() const {
     if (at.limit_bytes != UINT64_MAX) json[name + "_limit_bytes"] = at.limit_bytes;
     json[name + "_by_kind"] = by_kind(at.bytes_by_kind);
     json[name + "_peak_by_kind"] = by_kind(at.peak_by_kind);
+    json[name + "_peak_activation_bytes"] = at.peak_activation_bytes;
   }
   json["h2d_bytes"] = h2d_bytes;
   json["d2h_bytes"] = d2h_bytes;
