@@ -74,6 +74,7 @@ std::string model_text(const TrainOptions& options) {
   const models::GptOptions bytes;
   if (model.vocabulary != bytes.vocabulary) text += printf_text(", %lld tokens", integer(model.vocabulary));
   if (model.dropout > 0) text += printf_text(", dropout %g", model.dropout);
+  if (options.recompute) text += ", blocks recomputed";
   return text;
 }
 

@@ -30,6 +30,7 @@ Json tiers_of(const RunEnd& end) {
     if (tier.limit_bytes != UINT64_MAX) json["limit_bytes"] = tier.limit_bytes;
     json["predicted_peak_bytes"] = tier.predicted_peak_bytes;
     json["peak_bytes"] = end.totals.tiers[static_cast<std::size_t>(tier.tier)].peak_bytes;
+    json["peak_activation_bytes"] = end.totals.peak_activation_bytes[static_cast<std::size_t>(tier.tier)];
   }
   return tiers;
 }

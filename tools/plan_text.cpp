@@ -26,6 +26,21 @@ std::string smallest_text(const Plan& plan) {
   return text;
 }
 
+std::string activations_text(const Plan& plan, const TrainOptions& options) {
+  std::string text = "activations, the most at once";
+  if (options.recompute) text += ", each block's computed again in backward";
+  switch (options.config.placement.activations) {
+    case ActivationPlacement::kAuto: break;
+    case ActivationPlacement::kKeep: text += ", kept where they are"; break;
+    case ActivationPlacement::kOffload: text += ", moved down early"; break;
+  }
+  text += "\n";
+  for (const auto& tier : plan.tiers)
+    text +=
+        printf_text("%-11s%12s\n", tier_name(tier.tier).data(), bytes_text(tier.predicted_activation_bytes).c_str());
+  return text;
+}
+
 std::string traffic_text(const StepCosts& costs) {
   std::string text = "traffic of a step, and the rate of what carries it\n";
   const auto edge = [&](const char* name, std::uint64_t bytes, double rate) {
@@ -69,6 +84,7 @@ Json parts_json(const StepEstimate& estimate) {
 std::string plan_text(const Foretold& foretold, const TrainOptions& options, const Terminal& terminal) {
   std::string text = placement_text(foretold.plan, terminal) + "\n" + smallest_text(foretold.plan);
   if (!foretold.estimate) return text;
+  text.append("\n").append(activations_text(foretold.plan, options));
   const bool moves = foretold.costs->h2d_bytes_per_second > 0 || foretold.costs->nvme_bytes_per_second > 0;
   if (moves) text.append("\n").append(traffic_text(*foretold.costs));
   return text + "\n" + time_text(*foretold.estimate, options);

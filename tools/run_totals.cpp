@@ -31,6 +31,15 @@ void RunTotals::add(const StepStats& stats, double wall_ms) {
     tiers[tier] = stats.tiers[tier];
     tiers[tier].peak_bytes = peak;
   }
+  add_activations(stats);
+}
+
+// A pass that is not foretold lets activations leave on demand only, so what is usual shows after warm-up.
+void RunTotals::add_activations(const StepStats& stats) {
+  if (stats.is_warm_up && num_warm > 0) return;
+  if (!stats.is_warm_up && num_warm == 1) peak_activation_bytes = {};
+  for (std::size_t tier = 0; tier < tiers.size(); ++tier)
+    peak_activation_bytes[tier] = std::max(peak_activation_bytes[tier], stats.tiers[tier].peak_activation_bytes);
 }
 
 void RunTotals::add(const Validation& validation) {

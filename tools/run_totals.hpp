@@ -28,6 +28,7 @@ struct RunTotals {
   double stall_nvme_read_ms = 0, stall_h2d_ms = 0, stall_nvme_write_ms = 0, stall_d2h_ms = 0;
   std::uint64_t h2d_bytes = 0, d2h_bytes = 0, nvme_read_bytes = 0, nvme_write_bytes = 0;
   std::array<TierStats, kNumTiers> tiers;  // as after the last step, but peak_bytes is the run's
+  std::array<std::uint64_t, kNumTiers> peak_activation_bytes{};  // after warm-up; of all steps while there is none
   double first_loss = 0, last_loss = 0;
   Curve losses;
   std::int64_t num_validations = 0;
@@ -43,6 +44,8 @@ struct RunTotals {
   double stall_ms() const { return stall_nvme_read_ms + stall_h2d_ms + stall_nvme_write_ms + stall_d2h_ms; }
 
  private:
+  void add_activations(const StepStats& stats);
+
   double all_ms_ = 0;
 };
 

@@ -43,6 +43,15 @@ std::string edges_text(const RunEnd& end) {
   return text + "\n";
 }
 
+std::string activations_text(const RunEnd& end) {
+  std::string text;
+  for (const auto& tier : end.plan.tiers)
+    text += (text.empty() ? "activations " : ", ") +
+            bytes_text(end.totals.peak_activation_bytes[static_cast<std::size_t>(tier.tier)]) + " on " +
+            std::string(tier_name(tier.tier));
+  return text + (end.totals.num_warm > 0 ? " at most, after warm-up\n" : " at most\n");
+}
+
 std::string time_text(const RunEnd& end) {
   const auto& totals = end.totals;
   std::string text = printf_text("time       %.1f s: building %.1f s, forward %.1f s, backward %.1f s, update %.1f s",
@@ -91,7 +100,8 @@ std::string summary_text(const RunEnd& end, const Terminal& terminal) {
     text = printf_text("interrupted after %lld of %lld steps\n\n", static_cast<long long>(end.totals.num_steps),
                        static_cast<long long>(end.options.steps));
   text += tiers_text(end) + "\n" + edges_text(end) + time_text(end);
-  if (end.totals.num_steps > 0) text += losses_text(end.totals, terminal) + loss_scale_text(end);
+  if (end.totals.num_steps > 0)
+    text += activations_text(end) + losses_text(end.totals, terminal) + loss_scale_text(end);
   return text;
 }
 

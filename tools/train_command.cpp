@@ -86,6 +86,7 @@ class TrainRun {
     log_.note("heads", options_.model.heads);
     log_.note("vocabulary", options_.model.vocabulary);
     log_.note("dropout", static_cast<double>(options_.model.dropout));
+    log_.note("recompute", options_.recompute ? std::string("each block") : std::string("nothing"));
     log_.note("schedule", std::string(lr_decay_name(options_.schedule.decay)));
     log_.note("warmup_steps", options_.schedule.warmup_steps);
     log_.note("min_lr", options_.schedule.min_lr);

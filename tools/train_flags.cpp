@@ -201,6 +201,19 @@ void TrainFlags::declare_budgets(CLI::App& command) {
   limit("--gpu-limit", gpu_limit_, "memory of the accelerator; simulated needs it");
   limit("--nvme-limit", nvme_limit_, "room for swap files");
   command.add_option("--nvme-path", nvme_path_, "folder for swap files, on a drive")->type_name("DIR");
+  command
+      .add_option("--activations", activations_,
+                  "auto: may leave a full compute tier; keep: stay; offload: leave early")
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            return name == "auto" || name == "keep" || name == "offload"
+                       ? ""
+                       : "'" + name + "' is none of auto, keep, offload";
+          },
+          "", "placement"))
+      ->type_name("NAME")
+      ->default_str("auto");
+  command.add_flag("--recompute", options_.recompute, "compute each block's activations again instead of keeping them");
 }
 
 void TrainFlags::declare_files(CLI::App& command) {
@@ -334,6 +347,7 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   set_limit(config, "cpu", cpu_limit_);
   set_limit(config, "nvme", nvme_limit_);
   if (!nvme_path_.empty()) config.tiers.nvme.paths = {nvme_path_};
+  if (!activations_.empty()) config.set("placement.activations=" + activations_);
 }
 
 }  // namespace asterias::tools

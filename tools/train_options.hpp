@@ -47,6 +47,7 @@ struct TrainOptions {
   std::string data_path;
   std::string preset;  // the name the model's shape came by, if any
   models::GptOptions model;
+  bool recompute = false;  // each block's activations are computed again in backward
   // The training. A step is `accumulate` passes over `batch` sequences each.
   std::int64_t batch = 8;
   std::int64_t accumulate = 1;

@@ -40,10 +40,17 @@ class BatchMaker {
   std::vector<std::int64_t> inputs_, targets_;
 };
 
+std::shared_ptr<models::GptImpl> make_model(const TrainOptions& options) {
+  auto model = std::make_shared<models::GptImpl>(options.model);
+  if (options.recompute)
+    model->wrap_blocks([](const auto& block, const torch::Tensor& x) { return checkpoint(block, x); });
+  return model;
+}
+
 EngineAndOptimizer build(const TrainOptions& options) {
   if (options.threads > 0) torch::set_num_threads(options.threads);
   torch::manual_seed(options.seed);
-  return initialize_engine([&] { return std::make_shared<models::GptImpl>(options.model); }, options.config);
+  return initialize_engine([&] { return make_model(options); }, options.config);
 }
 
 std::vector<double> rates_of(Optimizer& optimizer) {
