@@ -83,6 +83,24 @@ void check_in_half(const EngineConfig& config) {
   }
 }
 
+CATCH_TEST_CASE("every case has the same bits wherever its activations may lie", "[parity]") {
+  for (const auto& test : zoo()) {
+    CATCH_DYNAMIC_SECTION(test.name) {
+      const auto plain = train_plain(test);
+      for (const auto activations : {ActivationPlacement::kKeep, ActivationPlacement::kOffload}) {
+        auto config = simulated(kAmple);
+        config.placement.activations = activations;
+        config.debug.poison = true;
+        const auto unlimited = train_engine(test, config);
+        CATCH_CAPTURE(static_cast<int>(activations));
+        CATCH_CHECK(difference(plain, unlimited.outcome) == "");
+        config.tiers.gpu.limit.bytes = tier_plan(unlimited.plan, Tier::kGpu).working_set_bytes;
+        CATCH_CHECK(difference(plain, train_engine(test, config).outcome) == "");
+      }
+    }
+  }
+}
+
 CATCH_TEST_CASE("every case has the bits of plain libtorch in bf16 with masters", "[parity]") {
   auto config = half_config();
   config.bf16.enabled = true;

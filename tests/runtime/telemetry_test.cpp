@@ -58,6 +58,12 @@ class Training {
 // The simulated accelerator with about a quarter of the model data, DRAM and NVMe below.
 EngineConfig three_tiers() { return simulated(adamw_config(), 3 << 20); }
 
+EngineConfig with_activations(EngineConfig config, ActivationPlacement activations, int prefetch) {
+  config.placement.activations = activations;
+  config.prefetch = prefetch;
+  return config;
+}
+
 std::uint64_t& moved(StepStats& stats, Edge edge) {
   return *std::array{&stats.h2d_bytes, &stats.d2h_bytes, &stats.nvme_read_bytes,
                      &stats.nvme_write_bytes}[static_cast<std::size_t>(edge)];
@@ -208,9 +214,12 @@ CATCH_TEST_CASE("residents of a trace have names for people") {
 // The libraries' own memory may grow after the forecast, and moves race with the computation.
 CATCH_TEST_CASE("the plan foretells the peaks of later steps from the first pass") {
   const bool bf16 = GENERATE(false, true);
-  for (auto config : {adamw_config(), three_tiers(), simulated(adamw_config(), kAmple)}) {
+  const auto ample = simulated(adamw_config(), kAmple);
+  for (auto config : {adamw_config(), three_tiers(), ample, with_activations(three_tiers(), ActivationPlacement::kKeep, 2),
+                      with_activations(three_tiers(), ActivationPlacement::kOffload, 2),
+                      with_activations(ample, ActivationPlacement::kOffload, 0)}) {
     config.bf16.enabled = bf16;
-    CATCH_CAPTURE(bf16, config.device);
+    CATCH_CAPTURE(bf16, config.device, static_cast<int>(config.placement.activations), config.prefetch);
     Training training(config);
     for (const auto& tier : training.engine.plan().tiers) CATCH_CHECK(tier.predicted_peak_bytes == 0);
     CATCH_CHECK_FALSE(training.engine.plan().is_measured);
