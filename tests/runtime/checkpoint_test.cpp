@@ -109,6 +109,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a GPT recomputed block by block keeps its bit
   const auto recomputed = run_engine(
       simulated(adamw_config(), kAmple), [] { return make_gpt(true); }, gpt_loop);
   CATCH_CHECK(difference(kept.outcome, recomputed.outcome) == "");
+  CATCH_CHECK_FALSE(recomputed.stats.is_warm_up);
   CATCH_CHECK(difference(kept.outcome, run_plain(
                                            adamw_config(), [] { return make_gpt(true); }, gpt_loop)) == "");
   // Parameters and gradients lie on the compute tier either way; the moments do not come there.
