@@ -45,7 +45,7 @@ CATCH_TEST_CASE("an unknown key names its path and the nearest known key") {
 CATCH_TEST_CASE("a key that resembles none is told what there is") {
   CATCH_CHECK(read_complaint(R"({"a": 1})").starts_with("a: unknown key; known here: device, tiers, "));
   CATCH_CHECK(read_complaint(R"({"placement": {"policy": 1}})") ==
-              "placement.policy: unknown key; known here: eviction");
+              "placement.policy: unknown key; known here: eviction, activations");
 }
 
 CATCH_TEST_CASE("a key of another section names where it belongs") {
@@ -111,7 +111,8 @@ CATCH_TEST_CASE("impossible values are refused while reading") {
       "{'gradient_clipping': -1}", "{'train_batch_size': -1}", "{'train_batch_size': 1.5}", "{'bf16': {'enabled': 1}}",
       "{'fp16': {'enabled': 'auto'}}", "{'fp16': {'hysteresis': 0}}", "{'fp16': {'loss_scale': -1}}",
       "{'fp16': {'min_loss_scale': 0}}", "{'fp16': {'initial_scale_power': 128}}", "{'precision': {'keep_fp32': 1}}",
-      "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'fifo'}}", "{'prefetch': 1025}",
+      "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'fifo'}}",
+      "{'placement': {'activations': 'drop'}}", "{'prefetch': 1025}",
       "{'io': {'engine': 'uring'}}", "{'io': {'block_size': 4095}}", "{'io': {'block_size': 0}}",
       "{'io': {'queue_depth': 0}}", "{'io': {'queue_depth': 1025}}", "{'cpu': {'threads': -1}}",
       "{'default_chunk_size': 0}", "{'default_chunk_size': 1e18}");
@@ -170,6 +171,18 @@ CATCH_TEST_CASE("an NVMe limit needs a path, a path needs no limit") {
   config.tiers.nvme.paths = {"/tmp"};
   CATCH_CHECK_NOTHROW(config.validate());
   config.tiers.nvme.limit = {};
+  CATCH_CHECK_NOTHROW(config.validate());
+}
+
+CATCH_TEST_CASE("offloaded activations need a tier below the compute tier") {
+  EngineConfig config;
+  config.placement.activations = ActivationPlacement::kOffload;
+  CATCH_CHECK(validate_complaint(config).starts_with("placement.activations: \"offload\" needs a tier below"));
+  auto with_drive = config;
+  with_drive.tiers.nvme.paths = {"/tmp"};
+  CATCH_CHECK_NOTHROW(with_drive.validate());
+  config.device = "simulated";
+  config.tiers.gpu.limit.bytes = 1 << 20;
   CATCH_CHECK_NOTHROW(config.validate());
 }
 

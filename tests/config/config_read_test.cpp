@@ -67,7 +67,7 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
              "consecutive_hysteresis": true, "min_loss_scale": 0.5},
     "bf16": {"enabled": false}, "precision": {"keep_fp32": "*norm*"}, "data_types": {"grad_accum_dtype": "FP32"},
     "default_chunk_size": "4KiB", "release_after_init": false, "use_cpu_embedding": true,
-    "placement": {"eviction": "lru"}, "prefetch": 0,
+    "placement": {"eviction": "lru", "activations": "keep"}, "prefetch": 0,
     "io": {"engine": "threads", "block_size": "64KiB", "queue_depth": 1024, "direct": false}, "cpu": {"threads": 3},
     "debug": {"poison": true, "evict_always": true, "audit": true}})");
   CATCH_CHECK_NOTHROW(config.validate());
@@ -97,6 +97,7 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
   CATCH_CHECK(config.data_types.grad_accum_dtype == GradAccumDtype::kFp32);
   CATCH_CHECK(config.default_chunk_elements == 1024);
   CATCH_CHECK(config.placement.eviction == Eviction::kLru);
+  CATCH_CHECK(config.placement.activations == ActivationPlacement::kKeep);
   CATCH_CHECK(config.prefetch == 0);
   CATCH_CHECK(config.io.block_bytes == 65536);
   CATCH_CHECK(config.io.queue_depth == 1024);

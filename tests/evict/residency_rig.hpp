@@ -71,7 +71,8 @@ class Rig {
  public:
   // With `calls` the drive is a real file whose system calls can be made to fail; else it is in memory.
   explicit Rig(const Pages& pages, std::shared_ptr<FaultyFileCalls> calls = nullptr,
-               std::unique_ptr<EvictionPolicy> policy = make_lru_policy())
+               std::unique_ptr<EvictionPolicy> policy = make_lru_policy(),
+               ActivationPlacement activations = ActivationPlacement::kAuto)
       : cpu(TierPool::create(Tier::kCpu, pages.cpu * kPage)) {
     if (pages.gpu > 0) gpu = TierPool::create(Tier::kGpu, pages.gpu * kPage);
     for (const auto& pool : {gpu, cpu})
@@ -79,7 +80,7 @@ class Rig {
     residency.emplace(chunk::Hierarchy(gpu, cpu, make_swap(pages.nvme, std::move(calls)),
                                        gpu ? std::make_unique<device::CopyStream>() : nullptr,
                                        gpu ? std::make_unique<device::CopyStream>() : nullptr),
-                      std::move(policy));
+                      std::move(policy), /*look_ahead=*/0, activations);
   }
 
   TierPool& pool(Tier tier) const { return tier == Tier::kGpu ? *gpu : *cpu; }

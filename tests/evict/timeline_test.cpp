@@ -248,5 +248,35 @@ CATCH_TEST_CASE("timeline: foretold orders are the true ones", "[evict]") {
   }
 }
 
+CATCH_TEST_CASE("timeline: what was used now, and when the uses to come will be", "[evict]") {
+  Timeline timeline;
+  const auto used_now = [&] {
+    std::vector<std::uint64_t> keys;
+    timeline.visit_used_now([&](TraceKey key) { keys.push_back(key.value()); });
+    std::sort(keys.begin(), keys.end());
+    return keys;
+  };
+  const auto key = [](std::uint32_t chunk) { return TraceKey::of_chunk(chunk); };
+  run_pass(timeline, {1, 2, 3}, {{1, 5}, {1, 6}, {3, 5}});
+  timeline.begin_pass(kSignature);
+  CATCH_CHECK(used_now().empty());
+  CATCH_CHECK(timeline.moment_of_upcoming(1) == 1);
+  CATCH_CHECK(timeline.moment_of_upcoming(2) == 1);
+  CATCH_CHECK(timeline.moment_of_upcoming(3) == 3);
+  CATCH_CHECK(timeline.moment_of_upcoming(4) == kNever);
+  timeline.on_operator(1);
+  timeline.on_use(key(6));
+  timeline.on_use(key(5));
+  CATCH_CHECK(used_now() == std::vector{key(5).value(), key(6).value()});
+  CATCH_CHECK(timeline.moment_of_upcoming(1) == 3);
+  timeline.suspend();
+  CATCH_CHECK(used_now().empty());
+  CATCH_CHECK(timeline.moment_of_upcoming(1) == kNever);
+  timeline.resume();
+  timeline.on_operator(9);  // another operator than foretold
+  CATCH_CHECK(used_now().empty());
+  CATCH_CHECK(timeline.moment_of_upcoming(1) == kNever);
+}
+
 }  // namespace
 }  // namespace asterias::evict

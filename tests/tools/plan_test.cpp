@@ -63,6 +63,48 @@ CATCH_TEST_CASE("budgets that do not suffice end a plan with code 3, and with bu
   }
 }
 
+CATCH_TEST_CASE("a plan tells what recomputing and offloading do to activations, as a training then shows") {
+  const std::vector<std::string> job{"--layers", "6", "--device", "simulated", "--gpu-limit", "64MiB"};
+  const auto with = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), job.begin(), job.end());
+    return flags;
+  };
+  const auto foretold = [](const nlohmann::json& json) {
+    return json.at("plan").at("tiers").at(0).at("predicted_activation_bytes").get<double>();
+  };
+  const auto neither = foretold(json_of(plan_tiny(with({"--json"}))));
+  for (const std::vector<std::string>& flags :
+       {std::vector<std::string>{"--recompute"}, {"--activations", "offload"}, {"--recompute", "--activations=offload"}}) {
+    CATCH_CAPTURE(flags);
+    auto more = with(flags);
+    CATCH_CHECK(plan_tiny(more).out.find("activations, the most at once, ") != std::string::npos);
+    more.emplace_back("--json");
+    const double planned = foretold(json_of(plan_tiny(more)));
+    CATCH_CHECK(planned < neither * 3 / 4);
+    // Without fetching ahead, which takes room as time allows.
+    more.insert(more.end(), {"--set", "prefetch=0", "--dropout", "0", "--steps", "2"});
+    const double on_demand = foretold(json_of(plan_tiny(more)));
+    const auto summary = nlohmann::json::parse(train_tiny(more).last_line());
+    const double measured = summary.at("tiers").at("gpu").at("peak_activation_bytes");
+    CATCH_CHECK(std::abs(measured - on_demand) <= 0.02 * measured);
+  }
+}
+
+CATCH_TEST_CASE("a budget without room for kept activations ends with code 3, and the one it names trains") {
+  const std::vector<std::string> job{"--layers", "6", "--activations", "keep", "--device", "simulated", "--gpu-limit"};
+  auto small = job;
+  small.push_back("512KiB");
+  const Run refused = train_tiny(small);
+  CATCH_CHECK(refused.exit_code == 3);
+  auto enough = job;
+  enough.insert(enough.end(), {smallest_limit(refused, "gpu"), "--steps", "3"});
+  const Run run = train_tiny(enough);
+  CATCH_INFO(refused.err << run.err);
+  CATCH_CHECK(run.exit_code == 0);
+  CATCH_CHECK(run.out.find(", 0 B on cpu at most, after warm-up") != std::string::npos);
+  CATCH_CHECK(run.last_line() == train_tiny({"--layers", "6", "--steps", "3"}).last_line());
+}
+
 CATCH_TEST_CASE("stalls by phase and stalls by cause are the same time") {
   const TemporaryFolder folder;
   const Run run = train_tiny({"--steps", "2", "--device", "simulated", "--gpu-limit", "2MiB", "--log-dir",

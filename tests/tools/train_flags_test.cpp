@@ -71,6 +71,25 @@ CATCH_TEST_CASE("matrices decay, biases and norms do not, unless the file has gr
   CATCH_CHECK(own.param_groups[0].match == std::vector<std::string>{"tokens.*"});
 }
 
+CATCH_TEST_CASE("where activations lie is the flag's word, else the file's, and --set has the last", "[unit]") {
+  const auto placement = [](const std::vector<std::string>& arguments) {
+    return resolved(arguments).config.placement.activations;
+  };
+  CATCH_CHECK(placement({}) == ActivationPlacement::kAuto);
+  CATCH_CHECK(placement({"--activations", "keep"}) == ActivationPlacement::kKeep);
+  CATCH_CHECK(placement({"--activations", "offload", "--nvme-path", "."}) == ActivationPlacement::kOffload);
+  CATCH_CHECK(placement({"--activations", "keep", "--set", "placement.activations=auto"}) ==
+              ActivationPlacement::kAuto);
+  const tests::TemporaryFolder folder;
+  const auto file = folder.add("config.json", R"({"placement": {"activations": "keep"}})");
+  CATCH_CHECK(placement({"--config", file}) == ActivationPlacement::kKeep);
+  CATCH_CHECK(placement({"--config", file, "--activations", "auto"}) == ActivationPlacement::kAuto);
+  CATCH_CHECK_THROWS_AS(resolved({"--activations", "drop"}), CLI::ValidationError);
+  CATCH_CHECK_THROWS_AS(resolved({"--activations", "offload"}), ConfigError);  // to where?
+  CATCH_CHECK_FALSE(resolved({}).recompute);
+  CATCH_CHECK(resolved({"--recompute"}).recompute);
+}
+
 CATCH_TEST_CASE("betas and clipping go into the configuration", "[unit]") {
   const auto options = resolved({"--betas", "0.9,0.95", "--clip", "0"});
   CATCH_CHECK(options.config.optimizer.params.betas == std::vector<double>{0.9, 0.95});

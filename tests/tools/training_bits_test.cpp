@@ -54,6 +54,22 @@ CATCH_TEST_CASE("no way of telling of a run changes its bits") {
   CATCH_CHECK(plain.ends_with(nlohmann::json::parse(json.last_line()).at("fingerprint").get<std::string>()));
 }
 
+CATCH_TEST_CASE("activations offloaded, kept, recomputed, both or neither change no bit, but what a tier holds") {
+  const Flags job{"--steps", "3", "--layers", "6", "--device", "simulated", "--gpu-limit", "64MiB", "--json"};
+  const auto summary = [&](const Flags& more) { return nlohmann::json::parse(train_with(job, more).last_line()); };
+  const auto on_gpu = [](const nlohmann::json& run) {
+    return run.at("tiers").at("gpu").at("peak_activation_bytes").get<std::uint64_t>();
+  };
+  const auto neither = summary({}), kept = summary({"--activations", "keep"});
+  const auto offloaded = summary({"--activations", "offload"}), recomputed = summary({"--recompute"});
+  const auto both = summary({"--activations", "offload", "--recompute"});
+  for (const auto* run : {&kept, &offloaded, &recomputed, &both})
+    CATCH_CHECK(run->at("fingerprint") == neither.at("fingerprint"));
+  CATCH_CHECK(on_gpu(kept) == on_gpu(neither));
+  CATCH_CHECK(on_gpu(offloaded) < on_gpu(neither) * 3 / 4);
+  CATCH_CHECK(on_gpu(recomputed) < on_gpu(neither) * 3 / 4);
+}
+
 CATCH_TEST_CASE("validation losses are those of the weights as they are, the same text each time") {
   const Flags job{"--steps", "2", "--val-every", "1", "--json"};
   const auto losses = [&](const Flags& more) {
