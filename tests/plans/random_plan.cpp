@@ -45,6 +45,8 @@ void draw_device(Draw& draw, EngineConfig& config) {
 
 void draw_placement(Draw& draw, EngineConfig& config) {
   config.placement.eviction = draw.one_of({Eviction::kNextUse, Eviction::kLru});
+  config.placement.activations = draw.one_of({ActivationPlacement::kAuto, ActivationPlacement::kAuto,
+                                              ActivationPlacement::kKeep, ActivationPlacement::kOffload});
   config.prefetch = draw.one_of({0, 1, 2, 3, 8, 64});
   config.cpu.threads = static_cast<int>(draw.between(1, 4));
   if (draw.chance(70)) config.default_chunk_elements = static_cast<std::uint64_t>(draw.of_any_size(128, 64 << 20));

@@ -148,6 +148,15 @@ CATCH_TEST_CASE("a folder that is none of a run's is refused", "[report]") {
   CATCH_CHECK_THROWS_AS(read_run_folder(folder.path() + "/nowhere"), ConfigError);
 }
 
+CATCH_TEST_CASE("the activations of each tier have a picture where the logs know them", "[report]") {
+  const TemporaryFolder folder;
+  folder.add("steps.jsonl", tests::sample_steps(2));
+  CATCH_CHECK_FALSE(holds(page_of(folder), "Most activations of each step by tier"));
+  folder.add("steps.jsonl", R"({"step":1,"cpu_used_bytes":9,"cpu_peak_activation_bytes":4096})"
+                            "\n");
+  CATCH_CHECK(holds(page_of(folder), "Most activations of each step by tier"));
+}
+
 CATCH_TEST_CASE("a broken or unfinished line of steps.jsonl is left out, and told", "[report]") {
   const TemporaryFolder folder;
   folder.add("steps.jsonl", tests::sample_steps(2) + "not json\n[1,2]\n\n" + R"({"step":3,"loss":1)");
@@ -187,7 +196,7 @@ CATCH_TEST_CASE("values of any size and type never break the page", "[report]") 
     std::string lines, fields;
     for (const char* name : {"step", "loss", "lr", "grad_norm", "warm_up", "forward_ms", "update_ms", "wall_ms",
                              "stall_forward_ms", "cpu_used_bytes", "cpu_peak_bytes", "cpu_limit_bytes", "cpu_by_kind",
-                             "h2d_bytes", "evictions_dirty", "fetches"})
+                             "cpu_peak_activation_bytes", "h2d_bytes", "evictions_dirty", "fetches"})
       fields += std::string(fields.empty() ? "{\"" : ",\"") + name + "\":" + value;
     folder.add("steps.jsonl", fields + "}\n" + tests::sample_steps(2) + fields + "}\n");
     const std::string v = value;

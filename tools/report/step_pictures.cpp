@@ -178,6 +178,17 @@ std::string tier_figure(const RunFolder& run, const std::string& tier) {
                       Drawing::kAreas);
 }
 
+std::string activations_figure(const RunFolder& run) {
+  Chart chart = over_steps(run, "Most activations of each step by tier", Unit::kBytes);
+  for (const char* tier : kTiers)
+    add_column(chart, run, (std::string(tier) + "_peak_activation_bytes").c_str(), tier, tier);
+  if (chart.series.empty()) return "";
+  return chart_figure("Activations",
+                      "The most at once on each tier within the step, whatever else lay there. Not all of it at the same "
+                      "time.",
+                      chart, Drawing::kBars);
+}
+
 }  // namespace
 
 std::vector<double> training_ms(const RunFolder& run) {
@@ -216,6 +227,7 @@ std::string memory_section(const RunFolder& run) {
   std::string figures;
   for (const char* tier : kTiers)
     if (run.steps.has(std::string(tier) + "_used_bytes")) figures += tier_figure(run, tier);
+  figures += activations_figure(run);
   if (figures.empty()) figures = missing_figure("Tiers", "The logs do not say how full a tier was.");
   return section("Memory from step to step", figures);
 }
