@@ -27,7 +27,7 @@ struct RunTotals {
   double evaluation_ms = 0;  // validations and samples
   double stall_nvme_read_ms = 0, stall_h2d_ms = 0, stall_nvme_write_ms = 0, stall_d2h_ms = 0;
   std::uint64_t h2d_bytes = 0, d2h_bytes = 0, nvme_read_bytes = 0, nvme_write_bytes = 0;
-  std::array<TierStats, kNumTiers> tiers;  // as after the last step, but peak_bytes is the run's
+  std::array<TierStats, kNumTiers> tiers;                        // as after the last step, but peak_bytes is the run's
   std::array<std::uint64_t, kNumTiers> peak_activation_bytes{};  // after warm-up; of all steps while there is none
   double first_loss = 0, last_loss = 0;
   Curve losses;

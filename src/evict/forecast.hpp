@@ -28,10 +28,10 @@ struct ForecastTiers {
 };
 
 struct Forecast {
-  std::array<ContentBytes, kNumTiers> peak_content{};  // sums to the tier's peak, libraries included
+  std::array<ContentBytes, kNumTiers> peak_content{};            // sums to the tier's peak, libraries included
   std::array<std::uint64_t, kNumTiers> peak_activation_bytes{};  // the most activations at once, whatever lay there
   std::array<std::uint64_t, kNumEdges> moved_bytes{};            // in one step, by Edge
-  ContentBytes content{};                              // all chunks, and the most of everything else at once
+  ContentBytes content{};                                        // all chunks, and the most of everything else at once
 };
 
 // Replays until steps repeat (a few) and reports the last one.

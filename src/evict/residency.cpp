@@ -643,8 +643,8 @@ void Residency::evict_all() {
 
 // ---- offloaded activations ------------------------------------------------------------------------------------------
 
-// Moves down what the operator that has just ended used and none will use soon. What is on its way still takes its room,
-// so no more than the next fetches would is let go at once. As with evict_all, what does not fit below stays.
+// Moves down what the operator that has just ended used and none will use soon. What is on its way still takes its
+// room, so no more than the next fetches would is let go at once. As with evict_all, what does not fit below stays.
 void Residency::offload_used() {
   if (failure_ || !hierarchy_.has_below(hierarchy_.compute_tier())) return;
   const WithoutExcess strict(measuring_);

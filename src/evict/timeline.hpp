@@ -107,8 +107,8 @@ class Timeline {
       if (!visit(plan_->schedule[at].first, plan_->schedule[at].second)) return;
   }
 
-  // The moment of use number `count` after now(): what is used later than that is not used soon. kNever when the present
-  // pass has fewer uses left, or is not foretold.
+  // The moment of use number `count` after now(): what is used later than that is not used soon. kNever when the
+  // present pass has fewer uses left, or is not foretold.
   Moment moment_of_upcoming(std::size_t count) const;
   // Visits what has been used at now().
   template <class Visit>

@@ -23,11 +23,11 @@ using evict::StepTrace;
 
 struct TierStats {
   bool present = false;
-  std::uint64_t used_bytes = 0;   // at the end of the step, libraries included on the cpu tier
-  std::uint64_t peak_bytes = 0;   // within the step
-  std::uint64_t limit_bytes = 0;  // UINT64_MAX: none
-  ContentBytes bytes_by_kind{};   // at the end of the step; sums to used_bytes
-  ContentBytes peak_by_kind{};    // when the tier held most; sums to peak_bytes
+  std::uint64_t used_bytes = 0;             // at the end of the step, libraries included on the cpu tier
+  std::uint64_t peak_bytes = 0;             // within the step
+  std::uint64_t limit_bytes = 0;            // UINT64_MAX: none
+  ContentBytes bytes_by_kind{};             // at the end of the step; sums to used_bytes
+  ContentBytes peak_by_kind{};              // when the tier held most; sums to peak_bytes
   std::uint64_t peak_activation_bytes = 0;  // the most activations at once within the step, whatever else lay there
 };
 
@@ -86,7 +86,7 @@ struct Plan {
     // The most that the tier will hold in a later step, libraries included on the cpu tier, and what that is. Computed
     // from the traced passes, not taken from the counters. 0 before the first pass has ended.
     std::uint64_t predicted_peak_bytes = 0;
-    ContentBytes predicted_by_kind{};             // sums to predicted_peak_bytes
+    ContentBytes predicted_by_kind{};              // sums to predicted_peak_bytes
     std::uint64_t predicted_activation_bytes = 0;  // the most activations at once, computed likewise
   };
   std::uint64_t chunk_bytes = 0;

@@ -102,8 +102,10 @@ CATCH_TEST_CASE_METHOD(OneThread, "offloading and recomputing each take activati
     CATCH_CHECK(peak_activations(both, below) < peak_activations(offloaded, below) / 3);
     for (const auto* run : {&neither, &offloaded, &recomputed, &both}) {
       for (const Tier tier : {compute, below}) {
-        CATCH_CHECK(tier_plan(run->plan, tier).predicted_activation_bytes <= peak_activations(*run, tier) + kBatchBytes);
-        CATCH_CHECK(peak_activations(*run, tier) <= tier_plan(run->plan, tier).predicted_activation_bytes + kBatchBytes);
+        CATCH_CHECK(tier_plan(run->plan, tier).predicted_activation_bytes <=
+                    peak_activations(*run, tier) + kBatchBytes);
+        CATCH_CHECK(peak_activations(*run, tier) <=
+                    tier_plan(run->plan, tier).predicted_activation_bytes + kBatchBytes);
       }
     }
   }

@@ -13,9 +13,9 @@ namespace {
 CATCH_TEST_CASE("the log folder holds a line of JSON per step, the configuration and the command") {
   const TemporaryFolder folder;
   const std::string logs = folder.path() + "/a/b";
-  const Run run = train_tiny({"--steps", "3", "--lr", "0.02", "--accumulate", "2", "--recompute", "--activations",
-                              "keep", "--log-dir", logs, "--set", "default_chunk_size=64KiB", "--set",
-                              "placement.eviction=lru"});
+  const Run run =
+      train_tiny({"--steps", "3", "--lr", "0.02", "--accumulate", "2", "--recompute", "--activations", "keep",
+                  "--log-dir", logs, "--set", "default_chunk_size=64KiB", "--set", "placement.eviction=lru"});
   CATCH_INFO(run.err);
   CATCH_REQUIRE(run.exit_code == 0);
 
@@ -40,10 +40,9 @@ CATCH_TEST_CASE("the log folder holds a line of JSON per step, the configuration
   CATCH_CHECK(config.at("placement").at("activations") == "keep");
 
   const auto notes = nlohmann::json::parse(read_file(logs + "/run.json")).at("notes");
-  CATCH_CHECK(
-      notes.at("command").get<std::string>().ends_with("--accumulate 2 --recompute --activations keep --log-dir " +
-                                                       logs +
-                                                       " --set default_chunk_size=64KiB --set placement.eviction=lru"));
+  CATCH_CHECK(notes.at("command").get<std::string>().ends_with(
+      "--accumulate 2 --recompute --activations keep --log-dir " + logs +
+      " --set default_chunk_size=64KiB --set placement.eviction=lru"));
   CATCH_CHECK(notes.at("seed") == "1");
   CATCH_CHECK(notes.at("threads") == 1);
   CATCH_CHECK(notes.at("schedule") == "constant");

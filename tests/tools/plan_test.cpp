@@ -73,8 +73,9 @@ CATCH_TEST_CASE("a plan tells what recomputing and offloading do to activations,
     return json.at("plan").at("tiers").at(0).at("predicted_activation_bytes").get<double>();
   };
   const auto neither = foretold(json_of(plan_tiny(with({"--json"}))));
-  for (const std::vector<std::string>& flags :
-       {std::vector<std::string>{"--recompute"}, {"--activations", "offload"}, {"--recompute", "--activations=offload"}}) {
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--recompute"},
+                                                {"--activations", "offload"},
+                                                {"--recompute", "--activations=offload"}}) {
     CATCH_CAPTURE(flags);
     auto more = with(flags);
     CATCH_CHECK(plan_tiny(more).out.find("activations, the most at once, ") != std::string::npos);

@@ -183,10 +183,11 @@ std::string activations_figure(const RunFolder& run) {
   for (const char* tier : kTiers)
     add_column(chart, run, (std::string(tier) + "_peak_activation_bytes").c_str(), tier, tier);
   if (chart.series.empty()) return "";
-  return chart_figure("Activations",
-                      "The most at once on each tier within the step, whatever else lay there. Not all of it at the same "
-                      "time.",
-                      chart, Drawing::kBars);
+  return chart_figure(
+      "Activations",
+      "The most at once on each tier within the step, whatever else lay there. Not all of it at the same "
+      "time.",
+      chart, Drawing::kBars);
 }
 
 }  // namespace
