@@ -107,11 +107,12 @@ struct BlockCode {
     return Ops::mul(Ops::from_bits(Ops::xor_bits(Ops::bits(number), sign)), scale);
   }
 
-  // Finds n of the number that is nearest to y in [0, 1.0001], in the low byte.
+  // Finds n of the number that is nearest to y in [0, 1.0001], in the low byte; unsigned: 0 for 0 only.
   static ASTERIAS_FORMULA_INLINE U nearest(V y) {
     const U guess = Ops::scaled_high_half(Ops::bits(y), kCode.group_base, kCode.group_factor);
     const U group = Ops::add_one_where_ge(guess, y, look_up(kCode.next, guess));
-    const V from_first = Ops::sub(y, look_up(kCode.first, group));
+    V from_first = Ops::sub(y, look_up(kCode.first, group));
+    if constexpr (!kSigned) from_first = Ops::max(from_first, Ops::set(0.0f));  // below the smallest number
     const U below = Ops::bits(Ops::mul_add(from_first, look_up(kCode.inverse_step, group), Ops::set(kIntegerBits)));
     // Beyond a decade's last number rounding goes on to one more; there are 2^group.
     const U size = Ops::power_of_two(group);
@@ -149,7 +150,7 @@ inline void decode_block(const MomentArray& from, float* to) {
   }
 }
 
-// Encodes a block of 256 moments of which `scale` is the largest magnitude.
+// Encodes a block of 256 moments of which `scale` is the largest magnitude. No exp_avg_sq is negative.
 template <class Ops, bool kSigned>
 inline void encode_scaled(const float* from, float scale, std::uint8_t* codes) {
   using Code = BlockCode<Ops, kSigned>;
@@ -159,18 +160,17 @@ inline void encode_scaled(const float* from, float scale, std::uint8_t* codes) {
     typename Ops::U n[4];
     for (std::size_t k = 0; k < 4; ++k) {
       x[k] = Ops::load(from + i + k * Ops::kLanes);
-      n[k] = Code::nearest(Ops::mul(Ops::abs(x[k]), inverse));
+      n[k] = Code::nearest(Ops::mul(kSigned ? Ops::abs(x[k]) : x[k], inverse));
     }
     if constexpr (kSigned) Ops::store_signed_bytes(n, x, codes + i);
     if constexpr (!kSigned) Ops::store_bytes(n, codes + i);
   }
 }
 
-// Encodes a block of 256 moments: NaN as a whole, zeros, or by its absmax.
+// Encodes a block of 256 moments: NaN as a whole, zeros, or by its absmax, of which `largest` is the bits.
 template <class Ops, bool kSigned>
-inline void encode_block(const float* from, const MomentArray& to) {
+inline void encode_block(const float* from, std::uint32_t largest, const MomentArray& to) {
   auto* const codes = static_cast<std::uint8_t*>(to.data);
-  const std::uint32_t largest = largest_magnitude<Ops>(from);
   const float scale = std::bit_cast<float>(largest);
   const bool is_finite = largest < 0x7f800000;
   if (is_finite && scale >= kTinyAbsmax) {
@@ -192,7 +192,7 @@ inline void decode_window(const MomentArray& from, float* to) {
 // Encodes 256 elements; with bf16 they are elements first_element, ... of the span of `key`.
 template <class Ops, bool kSigned>
 inline void encode_window(const float* from, const MomentArray& to, std::uint32_t first_element, std::uint64_t key) {
-  if (to.codec == StateCodec::kBlock8) return encode_block<Ops, kSigned>(from, to);
+  if (to.codec == StateCodec::kBlock8) return encode_block<Ops, kSigned>(from, largest_magnitude<Ops>(from), to);
   const Noise<Ops> noise(key);
   auto* const halves = static_cast<std::uint16_t*>(to.data);
   for (std::size_t i = 0; i < kBlock8Elements; i += Ops::kLanes) {

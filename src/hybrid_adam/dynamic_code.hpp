@@ -8,6 +8,10 @@
 // is that index less 127 (modulo 256), so that byte 0 is the number 0 in both: -n for n <= 127 as in two's complement,
 // and 0x80 for +1.
 //
+// The unsigned code departs from bitsandbytes in one thing: what lies between 0 and the smallest number, 3.25e-7,
+// rounds up to it. There exp_avg_sq would become 0 and the next update of that element be divided by the new gradient
+// and eps alone, however small these are; so it is too small instead, by the square root of what was added.
+//
 // Each decade is a line: number(n) = base + n * step. Its two constants are rounded to a few bits, at most 6e-6 of a
 // number away from bitsandbytes' (a thousandth of the distance to the next), so that everything that decides is exact
 // in float:
@@ -39,7 +43,7 @@ struct DynamicCode {
   Table step, base;
 
   // Encoding of y in [0, 1]: entry g.
-  Table next;          // the smallest float that is as near to the next group as to this one, or nearer
+  Table next;          // the smallest float of the next group: as near to its numbers as to these, or nearer
   Table first;         // the group's smallest number; 0 where the group is one number and inverse_step is 0
   Table inverse_step;  // 1 / step, rounded so that the nearest integer is right
 
@@ -107,18 +111,19 @@ constexpr DynamicCode make_signed_code() {
   return code;
 }
 
-// In group 0 and group 8 every y rounds to the only number. One line decodes both: (n + 1) / 255 - 1 / 255 is exactly 0
-// for n = 0 and rounds to exactly 1 for n = 255.
+// In group 0 and group 8 every y rounds to the only number; group 0 is 0 alone. One line decodes both: (n + 1) / 255 -
+// 1 / 255 is exactly 0 for n = 0 and rounds to exactly 1 for n = 255.
 constexpr DynamicCode make_unsigned_code() {
   DynamicCode code{};
   code.group_base = 13077;
   code.group_factor = 157;
   code.step[127 % 8] = 1.0f / 255.0f;
   code.base[127 % 8] = -1.0f / 255.0f;
+  code.next[0] = std::numeric_limits<float>::denorm_min();
   double below = 0.0;
   for (std::size_t g = 1; g < 8; ++g) {
     detail::set_group(code, g, kUnsignedDecades[g - 1], 1 << g);
-    code.next[g - 1] = detail::middle(below, kUnsignedDecades[g - 1].first);
+    if (g > 1) code.next[g - 1] = detail::middle(below, kUnsignedDecades[g - 1].first);
     below = detail::last_of(kUnsignedDecades[g - 1]);
   }
   code.next[7] = detail::middle(below, 1.0);

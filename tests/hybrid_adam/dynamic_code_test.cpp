@@ -54,10 +54,11 @@ std::vector<float> nearest_on(SimdTarget target, Moment moment, const std::vecto
   return nearest;
 }
 
-// Searches all codes; a tie gives the larger magnitude.
-float brute_force_nearest(const std::vector<float>& sorted, float x) {
+// Searches all codes; a tie gives the larger magnitude, and no exp_avg_sq above 0 becomes 0.
+float brute_force_nearest(Moment moment, const std::vector<float>& sorted, float x) {
   const auto distance = [x](float code) { return std::fabs(static_cast<double>(x) - static_cast<double>(code)); };
-  return *std::min_element(sorted.begin(), sorted.end(), [&](float a, float b) {
+  const auto first = sorted.begin() + (moment == Moment::kExpAvgSq && x > 0.0f ? 1 : 0);
+  return *std::min_element(first, sorted.end(), [&](float a, float b) {
     return distance(a) != distance(b) ? distance(a) < distance(b) : std::fabs(a) > std::fabs(b);
   });
 }
@@ -109,7 +110,7 @@ CATCH_TEST_CASE("the code is the nearest one for every float, ties away from zer
   for (Moment moment : kMoments) {
     const std::vector<float> codes = sorted_codes(moment);
     std::vector<float> inputs, want;
-    for (std::size_t i = 0; i + 1 < codes.size(); ++i) {
+    for (std::size_t i = moment == Moment::kExpAvgSq ? 1 : 0; i + 1 < codes.size(); ++i) {
       const double middle = 0.5 * (static_cast<double>(codes[i]) + static_cast<double>(codes[i + 1]));
       const bool negative = codes[i + 1] <= 0.0f;
       float at = static_cast<float>(middle);  // the float at the middle, or just beyond it seen from zero
@@ -129,6 +130,17 @@ CATCH_TEST_CASE("the code is the nearest one for every float, ties away from zer
   }
 }
 
+CATCH_TEST_CASE("an exp_avg_sq above 0 stays above 0, an exp_avg of no weight becomes 0") {
+  const std::vector<float> tiny{std::numeric_limits<float>::denorm_min(), FLT_MIN, 1e-30f, 1e-8f, 1.6e-7f};
+  const float smallest = sorted_codes(Moment::kExpAvgSq)[1];
+  for (SimdTarget target : available_targets()) {
+    CATCH_INFO(target_name(target));
+    CATCH_CHECK(nearest_on(target, Moment::kExpAvgSq, tiny) == std::vector<float>(tiny.size(), smallest));
+    CATCH_CHECK(nearest_on(target, Moment::kExpAvgSq, {0.0f}) == std::vector<float>{0.0f});
+    CATCH_CHECK(nearest_on(target, Moment::kExpAvg, tiny) == std::vector<float>(tiny.size(), 0.0f));
+  }
+}
+
 CATCH_TEST_CASE("a search through all codes finds no nearer one") {
   LogUniform draw(41);
   for (Moment moment : kMoments) {
@@ -140,7 +152,7 @@ CATCH_TEST_CASE("a search through all codes finds no nearer one") {
     }
     const std::vector<float> codes = sorted_codes(moment);
     std::vector<float> want;
-    for (float x : inputs) want.push_back(brute_force_nearest(codes, x));
+    for (float x : inputs) want.push_back(brute_force_nearest(moment, codes, x));
     for (SimdTarget target : available_targets()) {
       CATCH_INFO(target_name(target));
       CATCH_CHECK(count_differences(nearest_on(target, moment, inputs), want) == 0);
