@@ -37,7 +37,9 @@ runtime::ProbeBounds nvme_bounds(const TiersConfig& tiers) {
 }
 
 Rates measure_rates(const EngineConfig& config) {
-  const auto memory = runtime::probe_memory(config.optimizer.type, config.cpu.threads, scratch_bytes(config.tiers));
+  const auto& optimizer = config.optimizer;
+  const auto memory = runtime::probe_memory(optimizer.type, optimizer.params.state_dtype.value_or(StateDtype::kFp32),
+                                            config.cpu.threads, scratch_bytes(config.tiers));
   return {memory, runtime::probe_nvme(config.tiers.nvme.paths, config.io, nvme_bounds(config.tiers))};
 }
 

@@ -1,5 +1,7 @@
 #include "tools/plan_text.hpp"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "tools/number_text.hpp"
@@ -16,6 +18,27 @@ double tokens_per_second(const TrainOptions& options, double step_ms) {
 
 std::string rate_text(double bytes_per_second) {
   return bytes_per_second > 0 ? bytes_text(static_cast<std::uint64_t>(bytes_per_second)) + "/s" : "";
+}
+
+// What each parameter costs in the lists that there are, padding included.
+std::string model_data_text(const Plan& plan) {
+  const auto per_parameter = [&](std::uint64_t bytes) {
+    return static_cast<double>(bytes) / static_cast<double>(std::max<std::uint64_t>(plan.num_parameters, 1));
+  };
+  std::string text = "bytes per parameter\n";
+  for (const auto kind :
+       {ContentKind::kParam, ContentKind::kGrad, ContentKind::kMaster, ContentKind::kExpAvg, ContentKind::kExpAvgSq}) {
+    const std::uint64_t bytes = plan.content_by_kind[static_cast<std::size_t>(kind)];
+    if (bytes > 0)
+      text += printf_text("%-11s%12.2f%14s\n", content_kind_name(kind).data(), per_parameter(bytes),
+                          bytes_text(bytes).c_str());
+  }
+  text += printf_text("%-11s%12.2f%14s\n", "all", per_parameter(plan.model_data_bytes),
+                      bytes_text(plan.model_data_bytes).c_str());
+  if (plan.state_saved_bytes > 0)
+    text += printf_text("%-11s%12.2f%14s   less than with fp32 state\n", "saved", per_parameter(plan.state_saved_bytes),
+                        bytes_text(plan.state_saved_bytes).c_str());
+  return text;
 }
 
 std::string smallest_text(const Plan& plan) {
@@ -82,7 +105,9 @@ Json parts_json(const StepEstimate& estimate) {
 }  // namespace
 
 std::string plan_text(const Foretold& foretold, const TrainOptions& options, const Terminal& terminal) {
-  std::string text = placement_text(foretold.plan, terminal) + "\n" + smallest_text(foretold.plan);
+  std::string text = placement_text(foretold.plan, terminal) + "\n";
+  if (foretold.plan.is_measured) text += model_data_text(foretold.plan) + "\n";
+  text += smallest_text(foretold.plan);
   if (!foretold.estimate) return text;
   text.append("\n").append(activations_text(foretold.plan, options));
   const bool moves = foretold.costs->h2d_bytes_per_second > 0 || foretold.costs->nvme_bytes_per_second > 0;

@@ -161,6 +161,9 @@ void TrainFlags::declare_optimizer(CLI::App& command) {
       ->option_text("B1,B2=0.9,0.999");
   add_optional(command, "--weight-decay", weight_decay_, "of matrices and embeddings; biases and norms have none", rate,
                "X", "0.1");
+  command.add_option("--state-dtype", state_dtype_, "how Adam's moments are stored: fp32, bf16 or 8bit")
+      ->check(CLI::IsMember({"fp32", "bf16", "8bit"}))
+      ->option_text("NAME=fp32");
   add_optional(command, "--clip", clip_, "clip gradients to this norm; 0: off", rate, "X", "1");
 }
 
@@ -333,6 +336,7 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   if (lr_) params.lr = *lr_;
   if (weight_decay_) params.weight_decay = *weight_decay_;
   if (betas_.size() == 2) params.betas = betas_;
+  if (!state_dtype_.empty()) config.set("optimizer.params.state_dtype=\"" + state_dtype_ + "\"");
   if (clip_) config.gradient_clipping = *clip_;
   if (batch_) config.train_micro_batch_size_per_gpu = *batch_;
   if (accumulate_) config.gradient_accumulation_steps = *accumulate_;

@@ -13,8 +13,9 @@ namespace {
 // Fills the chunks of one partition, last chunk first.
 class Partition {
  public:
-  Partition(Layout& layout, std::uint64_t chunk_bytes, int dtype, bool trainable)
-      : layout_(layout), chunk_bytes_(chunk_bytes), dtype_(dtype), trainable_(trainable) {}
+  // Of storages like `first`.
+  Partition(Layout& layout, std::uint64_t chunk_bytes, const StorageSpec& first)
+      : layout_(layout), chunk_bytes_(chunk_bytes), first_(first) {}
 
   Place put(std::uint64_t bytes) {
     const std::uint64_t room = round_up(bytes, kTensorAlignment);
@@ -37,7 +38,7 @@ class Partition {
   Place put_oversized(std::uint64_t room) { return take(append(round_up(room, kChunkGranule)), room); }
 
   std::uint32_t append(std::uint64_t bytes) {
-    layout_.chunks.push_back({bytes, 0, dtype_, trainable_});
+    layout_.chunks.push_back({bytes, 0, first_.dtype, first_.trainable, first_.state});
     return static_cast<std::uint32_t>(layout_.chunks.size() - 1);
   }
 
@@ -49,8 +50,7 @@ class Partition {
 
   Layout& layout_;
   std::uint64_t chunk_bytes_;
-  int dtype_;
-  bool trainable_;
+  StorageSpec first_;
   std::uint32_t open_ = kNone;
 };
 
@@ -65,10 +65,10 @@ std::uint64_t Layout::waste_bytes() const {
 Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_bytes) {
   Layout layout;
   chunk_bytes = std::max(round_up(chunk_bytes, kChunkGranule), kChunkGranule);
-  std::map<std::pair<int, bool>, Partition> partitions;
+  std::map<std::tuple<int, bool, int>, Partition> partitions;
   for (const auto& storage : storages) {
-    auto [at, _] = partitions.try_emplace({storage.dtype, storage.trainable}, layout, chunk_bytes, storage.dtype,
-                                          storage.trainable);
+    auto [at, _] =
+        partitions.try_emplace({storage.dtype, storage.trainable, storage.state}, layout, chunk_bytes, storage);
     layout.places.push_back(at->second.put(storage.bytes));
   }
   for (auto& [_, partition] : partitions) partition.close();

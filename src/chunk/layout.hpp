@@ -1,8 +1,8 @@
 // Decides which storage lies where in which chunk. Pure arithmetic on sizes: no memory, no torch.
 //
 // Storages are filled into chunks in the order given, each into the open chunk of its partition or, where that is full,
-// a new one. Partitions are (dtype, trainable): only what is trained has gradients and optimizer state, so frozen and
-// trained never share a chunk.
+// a new one. Partitions are (dtype, trainable, state): only what is trained has gradients and optimizer state, so
+// frozen and trained never share a chunk, and a list of state has one format.
 //
 // Invariants
 //   * Every storage lies in exactly one chunk and starts at a multiple of kTensorAlignment bytes: a GEMM may choose
@@ -29,6 +29,7 @@ struct StorageSpec {
   std::uint64_t bytes;
   int dtype;  // opaque: storages of different dtype never share a chunk
   bool trainable;
+  int state = 0;  // opaque, likewise: how the optimizer's state is stored
 };
 
 struct ChunkSpec {
@@ -36,6 +37,7 @@ struct ChunkSpec {
   std::uint64_t used_bytes;
   int dtype;
   bool trainable;
+  int state = 0;
 };
 
 struct Place {

@@ -2,6 +2,7 @@
 // table.
 #include "runtime/config.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -140,15 +141,29 @@ void check_nesterov(const OptimizerParams& params, const OptimizerParams& inheri
                          Json(momentum).dump() + " and dampening " + Json(dampening).dump());
 }
 
+// Complains of a format for state that SGD does not have; `momentum` is the largest that `params` stand for.
+void check_has_state(const OptimizerParams& params, double momentum, const std::string& prefix,
+                     Complaints& complaints) {
+  if (momentum == 0 && params.state_dtype.value_or(StateDtype::kFp32) != StateDtype::kFp32)
+    complaints.push_back(prefix + "state_dtype: SGD without momentum keeps no state; remove it or set momentum");
+}
+
 void check_optimizer(const OptimizerConfig& optimizer, Complaints& complaints) {
   const bool is_sgd = optimizer.type == OptimizerType::kSgd;
-  const auto check = [&](const OptimizerParams& params, const std::string& prefix) {
+  const auto check = [&](const OptimizerParams& params, double momentum, const std::string& prefix) {
     check_type_has(params, is_sgd, prefix, complaints);
-    if (is_sgd) check_nesterov(params, optimizer.params, prefix, complaints);
+    if (!is_sgd) return;
+    check_nesterov(params, optimizer.params, prefix, complaints);
+    check_has_state(params, momentum, prefix, complaints);
   };
-  check(optimizer.params, "optimizer.params.");
-  for (std::size_t i = 0; i < optimizer.param_groups.size(); ++i)
-    check(optimizer.param_groups[i].params, "optimizer.param_groups[" + std::to_string(i) + "].");
+  const double common = optimizer.params.momentum.value_or(0);
+  double most = common;
+  for (const auto& group : optimizer.param_groups) most = std::max(most, group.params.momentum.value_or(0));
+  check(optimizer.params, most, "optimizer.params.");
+  for (std::size_t i = 0; i < optimizer.param_groups.size(); ++i) {
+    const auto& params = optimizer.param_groups[i].params;
+    check(params, params.momentum.value_or(common), "optimizer.param_groups[" + std::to_string(i) + "].");
+  }
 }
 
 void check_batch_sizes(const EngineConfig& config, Complaints& complaints) {

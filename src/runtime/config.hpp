@@ -45,6 +45,9 @@ struct TiersConfig {
 
 enum class OptimizerType : std::uint8_t { kAdam, kAdamW, kSgd };
 
+// How an optimizer's moments are stored (hybrid_adam/number_arrays.hpp).
+enum class StateDtype : std::uint8_t { kFp32, kBf16, k8Bit };
+
 // Hyper-parameters as torch names them. Unset ones take torch's default for the type (Adam lr 1e-3, AdamW weight_decay
 // 1e-2, ...); in a param group, unset ones are inherited from optimizer.params.
 struct OptimizerParams {
@@ -52,9 +55,10 @@ struct OptimizerParams {
   std::optional<std::vector<double>> betas;  // exactly two
   std::optional<double> eps;
   std::optional<double> weight_decay;
-  std::optional<double> momentum;   // SGD
-  std::optional<double> dampening;  // SGD
-  std::optional<bool> nesterov;     // SGD
+  std::optional<double> momentum;         // SGD
+  std::optional<double> dampening;        // SGD
+  std::optional<bool> nesterov;           // SGD
+  std::optional<StateDtype> state_dtype;  // unset: fp32. Chosen when the engine is made
 };
 
 // Parameters whose names match one of `match` (glob: '*' any run, '?' one character) get these. The first group that

@@ -152,6 +152,9 @@ void add_hyper_parameters(Fields<Owner>& fields, const std::string& prefix, Get 
   add("momentum", number_at_least_0(), &OptimizerParams::momentum);
   add("dampening", number("a number", [](double) { return true; }), &OptimizerParams::dampening);
   add("nesterov", boolean(), &OptimizerParams::nesterov);
+  add("state_dtype",
+      choice<StateDtype>({{"fp32", StateDtype::kFp32}, {"bf16", StateDtype::kBf16}, {"8bit", StateDtype::k8Bit}}),
+      &OptimizerParams::state_dtype);
 }
 
 Fields<ParamGroupConfig> make_group_fields() {

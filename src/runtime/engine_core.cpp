@@ -30,13 +30,6 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return (a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdULL;
 }
 
-runtime::StateLists state_lists(const EngineConfig& config) {
-  if (config.optimizer.type != OptimizerType::kSgd) return {true, true};
-  bool momentum = config.optimizer.params.momentum.value_or(0) != 0;
-  for (const auto& group : config.optimizer.param_groups) momentum |= group.params.momentum.value_or(0) != 0;
-  return {momentum, false};
-}
-
 // Lets gradients in while it lives; fp16 refuses all others.
 class ScaledBackward {
  public:
@@ -70,7 +63,7 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     runtime::release_last_outputs();
     const bool sums_gradients = config_.gradient_clipping.value_or(0) > 0 || loss_scaler_.is_active();
     data_ = std::make_unique<runtime::ModelData>(runtime_, module_, precision_, config_.default_chunk_elements,
-                                                 state_lists(config_), sums_gradients);
+                                                 Optimizer::state_lists(config_.optimizer, group_of), sums_gradients);
     data_->take_gradients(!loss_scaler_.is_active());
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
@@ -339,6 +332,7 @@ Plan EngineCore::plan() const {
   plan.chunk_bytes = data_->chunk_bytes();
   plan.num_chunks = data_->layout().chunks.size();
   plan.model_data_bytes = data_->model_data_bytes();
+  plan.state_saved_bytes = data_->state_saved_bytes();
   plan.num_parameters = data_->num_elements();
   auto& residency = runtime_->residency();
   const auto needs = residency.needs();

@@ -9,6 +9,7 @@
 #include "device/page_block.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
+#include "runtime/precision.hpp"
 
 namespace asterias::runtime {
 namespace {
@@ -42,7 +43,7 @@ double seconds_of(const Work& work) {
 
 }  // namespace
 
-MemoryRates probe_memory(OptimizerType optimizer, int num_threads, std::uint64_t scratch_bytes) {
+MemoryRates probe_memory(OptimizerType optimizer, StateDtype state, int num_threads, std::uint64_t scratch_bytes) {
   // Four arrays whose addresses differ modulo 2 MiB (update_kernel.hpp says why).
   constexpr std::uint64_t kSkewBytes = 64 * kKiB;
   const std::uint64_t array_bytes = std::max(scratch_bytes / 4, kMiB / 4) / 4096 * 4096;
@@ -51,12 +52,13 @@ MemoryRates probe_memory(OptimizerType optimizer, int num_threads, std::uint64_t
     return reinterpret_cast<float*>(scratch.data() + static_cast<std::uint64_t>(i) * (array_bytes + kSkewBytes));
   };
   const std::size_t count = array_bytes / sizeof(float);
-  for (int i = 0; i < 4; ++i) std::fill(array(i), array(i) + count, 0.01F);
+  for (int i = 0; i < 4; ++i) std::fill(array(i), array(i) + count, i < 2 ? 0.01F : 0.0F);
 
   ThreadPool pool(num_threads);
   const auto algorithm = algorithm_of(optimizer);
   const auto constants = hybrid_adam::make_update_constants({}, 1);
-  const hybrid_adam::UpdateArrays arrays{array(0), array(1), array(2), array(3), count};
+  const auto moments = [&](int i) { return hybrid_adam::moment_array(state_codec(state), array(i), count, 0); };
+  const hybrid_adam::UpdateArrays arrays{array(0), array(1), moments(2), moments(3), count};
   const auto elements = static_cast<double>(count);
   volatile double kept = 0;  // so that the sum is not optimised away
   MemoryRates rates;

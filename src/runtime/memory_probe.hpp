@@ -17,7 +17,7 @@ struct MemoryRates {
 };
 
 // Uses `scratch_bytes` (a MiB or more) for some tenths of a second and gives them back. `num_threads` as in
-// cpu.threads.
-MemoryRates probe_memory(OptimizerType optimizer, int num_threads, std::uint64_t scratch_bytes);
+// cpu.threads. The update is that of fp32 arrays, moments stored as `state` says.
+MemoryRates probe_memory(OptimizerType optimizer, StateDtype state, int num_threads, std::uint64_t scratch_bytes);
 
 }  // namespace asterias::runtime

@@ -19,6 +19,7 @@ namespace asterias::runtime {
 namespace {
 
 using chunk::ListKind;
+using hybrid_adam::StateCodec;
 
 std::uint64_t tensor_bytes(const at::Tensor& tensor) {
   return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
@@ -120,10 +121,11 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
     : runtime_(std::move(runtime)),
       module_(module),
       precision_(std::move(precision)),
-      lists_(lists),
+      lists_(std::move(lists)),
       sum_gradients_(sum_gradients) {
   collect_parameters();
   choose_dtypes();
+  choose_codecs();
   std::vector<chunk::StorageSpec> specs;
   for (const auto& storage : storages_) specs.push_back(storage.spec());
   chunk_bytes_ = chunk::choose_chunk_bytes(specs, chunk_limit_bytes(chunk_limit_elements));
@@ -215,9 +217,34 @@ void ModelData::choose_dtypes() {
   if (!complaints.empty()) throw ConfigError(complaints);
 }
 
+// State is laid out with its storage, and blocks of 8 bits are counted from where a tensor starts.
+void ModelData::choose_codecs() {
+  std::vector<std::string> complaints;
+  std::vector<bool> is_chosen(storages_.size());
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& record = parameters_[i];
+    if (!record.trainable) continue;
+    auto& storage = storages_[storage_of_[i]];
+    const auto codec = lists_.codec_of(record.name, record.tensor);
+    if (is_chosen[storage_of_[i]] && codec != storage.state_codec)
+      complaints.push_back("parameter '" + record.name + "' shares its storage with one of another state_dtype");
+    else if (codec == StateCodec::kBlock8 && record.tensor.storage_offset() % hybrid_adam::kBlock8SlotElements != 0)
+      complaints.push_back("parameter '" + record.name + "' starts at element " +
+                           std::to_string(record.tensor.storage_offset()) +
+                           " of a storage that it shares; with state_dtype \"8bit\" that must be a multiple of " +
+                           std::to_string(hybrid_adam::kBlock8SlotElements) +
+                           " (give it a storage of its own, or all that share this one another state_dtype in "
+                           "optimizer.param_groups)");
+    storage.state_codec = codec;
+    is_chosen[storage_of_[i]] = true;
+  }
+  if (!complaints.empty()) throw ConfigError(complaints);
+}
+
 chunk::StorageSpec ModelData::StorageRecord::spec() const {
   const auto bytes = storage.nbytes() / at::elementSize(given_dtype) * at::elementSize(dtype);
-  return {dtype == given_dtype ? storage.nbytes() : bytes, static_cast<int>(dtype), trainable};
+  return {dtype == given_dtype ? storage.nbytes() : bytes, static_cast<int>(dtype), trainable,
+          static_cast<int>(state_codec)};
 }
 
 // The limit holds for the trained chunks with the smallest elements.
@@ -263,13 +290,14 @@ void ModelData::make_chunks() {
     lists.num_elements = spec.bytes / at::elementSize(lists.dtype);
     lists.used_bytes = spec.used_bytes;
     lists.trainable = spec.trainable;
+    lists.state_codec = static_cast<StateCodec>(spec.state);
     const std::int64_t at = spec.trainable ? updated++ : -1;
     lists.param = make_list(ListKind::kParam, lists, lists.dtype, at);
     if (spec.trainable) {
       lists.grad = make_list(ListKind::kGrad, lists, lists.grad_dtype, at);
       if (is_16_bit(lists.dtype)) lists.master = make_list(ListKind::kMaster, lists, at::kFloat, at);
-      if (lists_.exp_avg) lists.exp_avg = make_list(ListKind::kExpAvg, lists, at::kFloat, at);
-      if (lists_.exp_avg_sq) lists.exp_avg_sq = make_list(ListKind::kExpAvgSq, lists, at::kFloat, at);
+      if (lists_.exp_avg) lists.exp_avg = make_moments(ListKind::kExpAvg, lists, at);
+      if (lists_.exp_avg_sq) lists.exp_avg_sq = make_moments(ListKind::kExpAvgSq, lists, at);
     }
     chunks_.push_back(lists);
   }
@@ -278,6 +306,11 @@ void ModelData::make_chunks() {
 evict::Resident* ModelData::make_list(ListKind kind, const ChunkLists& lists, at::ScalarType dtype,
                                       std::int64_t index) {
   return runtime_->residency().make_chunk(kind, lists.num_elements * at::elementSize(dtype), index);
+}
+
+evict::Resident* ModelData::make_moments(ListKind kind, const ChunkLists& lists, std::int64_t index) {
+  return runtime_->residency().make_chunk(kind, hybrid_adam::moment_list_bytes(lists.state_codec, lists.num_elements),
+                                          index);
 }
 
 void ModelData::place_parameter(std::size_t index) {
@@ -460,6 +493,15 @@ std::uint64_t ModelData::model_data_bytes() const {
   for (const auto& lists : chunks_)
     for (const auto* resident : lists.all())
       if (resident) bytes += resident->bytes;
+  return bytes;
+}
+
+std::uint64_t ModelData::state_saved_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& lists : chunks_)
+    for (const auto* moments : {lists.exp_avg, lists.exp_avg_sq})
+      if (moments && lists.state_codec != StateCodec::kFloat32)
+        bytes += lists.num_elements * sizeof(float) - moments->bytes;
   return bytes;
 }
 

@@ -45,8 +45,9 @@ struct ChunkLists {
   evict::Resident* exp_avg_sq = nullptr;
   std::uint64_t num_elements = 0;
   std::uint64_t used_bytes = 0;       // of param
-  at::ScalarType dtype = at::kFloat;  // of param; masters and state are fp32
+  at::ScalarType dtype = at::kFloat;  // of param; masters are fp32
   at::ScalarType grad_dtype = at::kFloat;
+  hybrid_adam::StateCodec state_codec = hybrid_adam::StateCodec::kFloat32;  // of exp_avg and exp_avg_sq
   bool trainable = false;
 
   std::array<evict::Resident*, chunk::kNumListKinds> all() const { return {param, grad, master, exp_avg, exp_avg_sq}; }
@@ -73,10 +74,11 @@ struct ParameterRecord {
   static constexpr std::uint64_t kNotSummed = UINT64_MAX;
 };
 
-// Which optimizer state lists to make.
+// Which optimizer state lists to make, and how the state of each trained parameter is stored in them.
 struct StateLists {
   bool exp_avg = true;
   bool exp_avg_sq = true;
+  std::function<hybrid_adam::StateCodec(const std::string& name, const at::Tensor& parameter)> codec_of;
 };
 
 class ModelData {
@@ -98,6 +100,8 @@ class ModelData {
   std::uint64_t num_elements() const;
   // Bytes of all lists of all chunks: what a step touches besides activations.
   std::uint64_t model_data_bytes() const;
+  // What these would be more if all optimizer state were fp32.
+  std::uint64_t state_saved_bytes() const;
   // The most that the update of one chunk pins.
   std::uint64_t update_working_set_bytes() const;
 
@@ -116,6 +120,10 @@ class ModelData {
   // Finds a parameter by any of its names, or by its tensor; null when unknown.
   ParameterRecord* find(const std::string& name);
   ParameterRecord* find(const at::Tensor& tensor);
+  // The index of one of parameters().
+  std::uint64_t index_of(const ParameterRecord& record) const {
+    return static_cast<std::uint64_t>(&record - parameters_.data());
+  }
 
   // Copies any tensor, resident or not, to a plain CPU tensor that is counted on the cpu tier; contiguous, or with
   // `strides` (dense).
@@ -141,6 +149,7 @@ class ModelData {
     int num_parameters;
     bool trainable;
     std::string name;
+    hybrid_adam::StateCodec state_codec = hybrid_adam::StateCodec::kFloat32;
 
     chunk::StorageSpec spec() const;
   };
@@ -151,9 +160,11 @@ class ModelData {
   void note_registered();
   void collect_storage(const std::string& name, const at::Tensor& parameter);
   void choose_dtypes();
+  void choose_codecs();
   std::uint64_t chunk_limit_bytes(std::uint64_t limit_elements) const;
   void make_chunks();
   evict::Resident* make_list(chunk::ListKind kind, const ChunkLists& lists, at::ScalarType dtype, std::int64_t index);
+  evict::Resident* make_moments(chunk::ListKind kind, const ChunkLists& lists, std::int64_t index);
   void place_parameter(std::size_t index);
   void move_in();
   void move_storage_in(std::size_t storage);

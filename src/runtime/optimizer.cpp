@@ -97,6 +97,16 @@ int group_by_pattern(const OptimizerConfig& config, const std::string& name) {
   return -1;
 }
 
+// The index of the group in config.param_groups, or -1.
+int group_of_parameter(const OptimizerConfig& config, const GroupOf& group_of, const std::string& name,
+                       const torch::Tensor& parameter) {
+  const int group = group_of ? group_of(name, parameter) : group_by_pattern(config, name);
+  if (group < -1 || group >= static_cast<int>(config.param_groups.size()))
+    throw ConfigError("param group " + std::to_string(group) + " was chosen for '" + name + "'; there are " +
+                      std::to_string(config.param_groups.size()));
+  return group;
+}
+
 // REQUIRES: a gradient is there.
 void refuse_unusable_gradient(const runtime::ParameterRecord& record) {
   const torch::Tensor& gradient = record.tensor.grad();
@@ -117,10 +127,7 @@ std::vector<torch::optim::OptimizerParamGroup> make_groups(const OptimizerConfig
   std::vector<std::vector<torch::Tensor>> members(config.param_groups.size() + 1);
   for (const auto& record : data.parameters()) {
     if (!record.trainable) continue;
-    const int group = group_of ? group_of(record.name, record.tensor) : group_by_pattern(config, record.name);
-    if (group < -1 || group >= static_cast<int>(config.param_groups.size()))
-      throw ConfigError("param group " + std::to_string(group) + " was chosen for '" + record.name + "'; there are " +
-                        std::to_string(config.param_groups.size()));
+    const int group = group_of_parameter(config, group_of, record.name, record.tensor);
     members[static_cast<std::size_t>(group + 1)].push_back(record.tensor);
   }
   std::vector<torch::optim::OptimizerParamGroup> groups;
@@ -145,14 +152,16 @@ struct Optimizer::Segment {
   std::size_t group;
   std::int64_t num_steps;
   hybrid_adam::UpdateConstants constants;
+  hybrid_adam::StateCodec codec;
+  hybrid_adam::RoundingKey rounding;
   // The gradient, where it does not lie in its own slot: copied out in fp32, in the parameter's order of elements.
   torch::Tensor stray_gradient;
 
-  // `alignment` is that of tensors in the chunk.
+  // `alignment` is that of tensors in the chunk. Coded moments know where their tensor starts, so it stays alone.
   bool continues(const Segment& next, std::uint64_t alignment) const {
     const bool adjacent = round_up(offset + count, alignment) == next.offset;
-    return adjacent && group == next.group && num_steps == next.num_steps && !stray_gradient.defined() &&
-           !next.stray_gradient.defined();
+    return codec == hybrid_adam::StateCodec::kFloat32 && adjacent && group == next.group &&
+           num_steps == next.num_steps && !stray_gradient.defined() && !next.stray_gradient.defined();
   }
 };
 
@@ -162,11 +171,26 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       core_(core),
       data_(data),
       algorithm_(algorithm_of(config.optimizer.type)),
+      seed_(at::detail::getDefaultCPUGenerator().current_seed()),
       clip_norm_(config.gradient_clipping.value_or(0)),
       prefetch_(config.prefetch),
       pool_(config.cpu.threads) {}
 
 Optimizer::~Optimizer() = default;
+
+runtime::StateLists Optimizer::state_lists(const OptimizerConfig& config, const GroupOf& group_of) {
+  const auto codec = [config, group_of](const std::string& name, const torch::Tensor& parameter) {
+    const int group = group_of_parameter(config, group_of, name, parameter);
+    const auto common = config.params.state_dtype.value_or(StateDtype::kFp32);
+    if (group < 0) return runtime::state_codec(common);
+    const auto& own = config.param_groups[static_cast<std::size_t>(group)].params.state_dtype;
+    return runtime::state_codec(own.value_or(common));
+  };
+  if (config.type != OptimizerType::kSgd) return {true, true, codec};
+  bool momentum = config.params.momentum.value_or(0) != 0;
+  for (const auto& group : config.param_groups) momentum |= group.params.momentum.value_or(0) != 0;
+  return {momentum, false, codec};
+}
 
 torch::Tensor Optimizer::step(LossClosure closure) {
   torch::Tensor loss;
@@ -281,6 +305,9 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   segment.num_steps = record.num_steps + 1;
   segment.constants =
       hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
+  segment.codec = data_.chunks()[record.chunk].state_codec;
+  segment.rounding =
+      hybrid_adam::make_rounding_key(seed_, static_cast<std::uint64_t>(segment.num_steps), data_.index_of(record));
   if (!record.grad_slot || runtime::StorageSlot::of(gradient) != record.grad_slot) {
     segment.stray_gradient = data_.copy_out(gradient.to(torch::kFloat), record.tensor.strides());
   }
@@ -326,13 +353,19 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
     return core_.runtime_->residency().address(list, Tier::kCpu) + segment.offset * c10::elementSize(dtype);
   };
   const auto floats = [&](evict::Resident* list) { return reinterpret_cast<float*>(at(list, torch::kFloat)); };
+  const auto moments = [&](evict::Resident* list) -> hybrid_adam::MomentArray {
+    if (!list) return nullptr;
+    return hybrid_adam::moment_array(segment.codec, core_.runtime_->residency().address(list, Tier::kCpu),
+                                     lists.num_elements, segment.offset);
+  };
   hybrid_adam::UpdateArrays arrays{};
   arrays.param = floats(lists.master ? lists.master : lists.param);
   arrays.grad = {at(lists.grad, lists.grad_dtype), runtime::number_type(lists.grad_dtype)};
   if (segment.stray_gradient.defined()) arrays.grad = segment.stray_gradient.const_data_ptr<float>();
-  arrays.exp_avg = floats(lists.exp_avg);
-  arrays.exp_avg_sq = floats(lists.exp_avg_sq);
+  arrays.exp_avg = moments(lists.exp_avg);
+  arrays.exp_avg_sq = moments(lists.exp_avg_sq);
   arrays.count = segment.count;
+  arrays.rounding = segment.rounding;
   if (lists.master) arrays.param_out = {at(lists.param, lists.dtype), runtime::number_type(lists.dtype)};
   hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, arrays);
 }

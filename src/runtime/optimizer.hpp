@@ -50,6 +50,8 @@ class Optimizer final : public torch::optim::Optimizer {
   struct Segment;
 
   Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of);
+  // The state that the optimizer of `config` keeps.
+  static runtime::StateLists state_lists(const OptimizerConfig& config, const GroupOf& group_of);
   bool try_update();
   void update(double grad_scale);
   void plan_update(double grad_scale);
@@ -65,6 +67,7 @@ class Optimizer final : public torch::optim::Optimizer {
   EngineCore& core_;
   runtime::ModelData& data_;
   const hybrid_adam::Algorithm algorithm_;
+  const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
   const int prefetch_;
   ThreadPool pool_;

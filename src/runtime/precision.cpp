@@ -34,4 +34,13 @@ hybrid_adam::NumberType number_type(at::ScalarType dtype) {
   }
 }
 
+hybrid_adam::StateCodec state_codec(StateDtype dtype) {
+  switch (dtype) {
+    case StateDtype::kFp32: return hybrid_adam::StateCodec::kFloat32;
+    case StateDtype::kBf16: return hybrid_adam::StateCodec::kBfloat16;
+    case StateDtype::k8Bit: return hybrid_adam::StateCodec::kBlock8;
+  }
+  throw StateError(StateError::Cause::kBug, "no such format of state");
+}
+
 }  // namespace asterias::runtime

@@ -38,6 +38,9 @@ class Precision {
 // The kernels' name of a dtype. REQUIRES: kFloat, kHalf or kBFloat16.
 hybrid_adam::NumberType number_type(at::ScalarType dtype);
 
+// The kernels' name of a format of state.
+hybrid_adam::StateCodec state_codec(StateDtype dtype);
+
 constexpr bool is_16_bit(at::ScalarType dtype) { return dtype == at::kHalf || dtype == at::kBFloat16; }
 
 }  // namespace asterias::runtime

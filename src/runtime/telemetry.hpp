@@ -90,9 +90,10 @@ struct Plan {
     std::uint64_t predicted_activation_bytes = 0;  // the most activations at once, computed likewise
   };
   std::uint64_t chunk_bytes = 0;
-  std::uint64_t num_chunks = 0;        // of the param list
-  std::uint64_t model_data_bytes = 0;  // all lists
-  std::uint64_t num_parameters = 0;    // elements
+  std::uint64_t num_chunks = 0;         // of the param list
+  std::uint64_t model_data_bytes = 0;   // all lists
+  std::uint64_t state_saved_bytes = 0;  // what these would be more if optimizer state were fp32
+  std::uint64_t num_parameters = 0;     // elements
   std::vector<TierPlan> tiers;
   // By moment of the last traced pass, on the compute tier: bytes pinned and unmovable at once. The budget for what
   // moves is the limit less this. Empty before the first pass has ended.

@@ -22,6 +22,7 @@ Storages random_storages(std::mt19937_64& random, std::uint64_t largest_bytes) {
     storage.bytes = random() % 8 == 0 ? 0 : random() % (largest_bytes + 1);
     storage.dtype = static_cast<int>(random() % 3);
     storage.trainable = random() % 4 != 0;
+    storage.state = static_cast<int>(random() % 2);
   }
   return storages;
 }
@@ -30,7 +31,7 @@ Storages random_storages(std::mt19937_64& random, std::uint64_t largest_bytes) {
 void check_layout(const Storages& storages, const Layout& layout, std::uint64_t chunk_bytes) {
   CATCH_REQUIRE(layout.places.size() == storages.size());
   std::map<std::uint32_t, std::uint64_t> ends;  // places come in order, so an end per chunk is enough to see an overlap
-  std::map<std::pair<int, bool>, std::uint32_t> lasts;
+  std::map<std::tuple<int, bool, int>, std::uint32_t> lasts;
   for (std::size_t i = 0; i < storages.size(); ++i) {
     const Place place = layout.places[i];
     CATCH_REQUIRE(place.chunk < layout.chunks.size());
@@ -40,8 +41,9 @@ void check_layout(const Storages& storages, const Layout& layout, std::uint64_t 
     CATCH_REQUIRE(place.offset_bytes >= ends[place.chunk]);
     CATCH_REQUIRE(chunk.dtype == storages[i].dtype);
     CATCH_REQUIRE(chunk.trainable == storages[i].trainable);
+    CATCH_REQUIRE(chunk.state == storages[i].state);
     ends[place.chunk] = place.offset_bytes + storages[i].bytes;
-    if (storages[i].bytes <= chunk_bytes) lasts[{chunk.dtype, chunk.trainable}] = place.chunk;
+    if (storages[i].bytes <= chunk_bytes) lasts[{chunk.dtype, chunk.trainable, chunk.state}] = place.chunk;
   }
   CATCH_REQUIRE(ends.size() == layout.chunks.size());  // no chunk without a storage
   std::uint64_t waste = 0;
@@ -51,7 +53,7 @@ void check_layout(const Storages& storages, const Layout& layout, std::uint64_t 
     CATCH_REQUIRE(chunk.bytes % kChunkGranule == 0);
     CATCH_REQUIRE(chunk.used_bytes <= chunk.bytes);
     CATCH_REQUIRE(chunk.used_bytes == round_up(ends[i], kTensorAlignment));
-    const auto last = lasts.find({chunk.dtype, chunk.trainable});
+    const auto last = lasts.find({chunk.dtype, chunk.trainable, chunk.state});
     const bool is_last = last != lasts.end() && last->second == i;
     const bool is_full_size = chunk.bytes == chunk_bytes;
     const bool is_oversized = chunk.bytes > chunk_bytes && chunk.bytes - chunk.used_bytes < kChunkGranule;

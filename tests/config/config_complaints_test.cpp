@@ -105,6 +105,7 @@ CATCH_TEST_CASE("impossible values are refused while reading") {
       "{'optimizer': {'params': {'lr': '0.1'}}}", "{'optimizer': {'params': {'betas': [0.9]}}}",
       "{'optimizer': {'params': {'betas': [0.9, 1]}}}", "{'optimizer': {'params': {'betas': [-0.1, 0.9]}}}",
       "{'optimizer': {'params': {'eps': -1e-8}}}", "{'optimizer': {'params': {'weight_decay': -0.1}}}",
+      "{'optimizer': {'params': {'state_dtype': 'int8'}}}",
       "{'optimizer': {'params': {'momentum': -0.1}}}", "{'optimizer': {'params': {'use_hybrid_adam': null}}}",
       "{'optimizer': {'param_groups': {}}}", "{'optimizer': {'param_groups': [1]}}",
       "{'optimizer': {'param_groups': [{'lr': 1}]}}", "{'optimizer': {'param_groups': [{'match': []}]}}",
@@ -199,6 +200,22 @@ CATCH_TEST_CASE("hyper-parameters of the other optimizers are refused") {
   config = read(R"({"optimizer": {"type": "SGD", "param_groups": [{"match": "*", "betas": [0, 0]}]}})");
   CATCH_CHECK(validate_complaint(config) ==
               "optimizer.param_groups[0].betas: not a parameter of SGD; it belongs to Adam and AdamW");
+}
+
+CATCH_TEST_CASE("a format of state needs state") {
+  auto config = read(R"({"optimizer": {"type": "SGD", "params": {"state_dtype": "bf16"}}})");
+  CATCH_CHECK(validate_complaint(config) ==
+              "optimizer.params.state_dtype: SGD without momentum keeps no state; remove it or set momentum");
+  config.optimizer.params.state_dtype = StateDtype::kFp32;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config = read(R"({"optimizer": {"type": "SGD", "params": {"state_dtype": "8bit", "momentum": 0.9}}})");
+  CATCH_CHECK_NOTHROW(config.validate());
+  config = read(R"({"optimizer": {"type": "SGD", "params": {"momentum": 0.9},
+                    "param_groups": [{"match": "*", "momentum": 0, "state_dtype": "8bit"}]}})");
+  CATCH_CHECK(validate_complaint(config).starts_with("optimizer.param_groups[0].state_dtype: SGD without momentum"));
+  config = read(R"({"optimizer": {"type": "SGD", "params": {"state_dtype": "8bit"},
+                    "param_groups": [{"match": "a", "momentum": 0.9}]}})");
+  CATCH_CHECK_NOTHROW(config.validate());
 }
 
 CATCH_TEST_CASE("nesterov needs momentum and no dampening, inherited or not") {

@@ -23,6 +23,8 @@ void draw_optimizer(Draw& draw, EngineConfig& config) {
   } else if (draw.chance(30)) {
     optimizer.params.betas = {0.8, 0.95};
   }
+  const bool has_state = optimizer.type != OptimizerType::kSgd || *optimizer.params.momentum > 0;
+  if (has_state) optimizer.params.state_dtype = draw.one_of({StateDtype::kFp32, StateDtype::kBf16, StateDtype::k8Bit});
   if (draw.chance(50)) config.gradient_clipping = draw.one_of({0.05, 1.0, 100.0});
 }
 

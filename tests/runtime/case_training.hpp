@@ -41,6 +41,7 @@ inline Outcome train_plain(const Case& test, const EngineConfig& config, int num
   PlainOptimizer optimizer(trainable(*module), algorithm_of(wanted.type), hyper_of(wanted.type, wanted.params),
                            config.gradient_clipping.value_or(0));
   optimizer.use_precision(*module, config);
+  optimizer.use_state(*module, config);
   for (int i = 0; i < num_steps; ++i) {
     optimizer.zero_grad();
     Step step{

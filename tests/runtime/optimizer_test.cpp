@@ -178,6 +178,107 @@ CATCH_TEST_CASE_METHOD(OneThread, "param groups by name pattern or by function h
   CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, config, wrong), ConfigError);
 }
 
+// ---- state in fewer bytes -------------------------------------------------------------------------------------------
+
+CATCH_TEST_CASE_METHOD(OneThread, "every optimizer keeps its state in every format", "[optimizer]") {
+  OptimizerParams momentum;
+  momentum.lr = 1e-2;
+  momentum.momentum = 0.9;
+  momentum.nesterov = true;
+  for (const auto dtype : {StateDtype::kBf16, StateDtype::k8Bit}) {
+    for (auto config : {config_of(OptimizerType::kAdam, {}), config_of(OptimizerType::kSgd, momentum)}) {
+      CATCH_INFO(config.to_json());
+      config.optimizer.params.state_dtype = dtype;
+      check_same_bits(config, make_deep, six_steps);
+      config.default_chunk_elements = 5000;  // a layer each
+      check_same_bits(config, make_deep, six_steps);
+    }
+  }
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "param groups by name pattern or by function store state in formats of their own",
+                       "[optimizer]") {
+  auto config = adamw_config();
+  config.optimizer.params.state_dtype = StateDtype::k8Bit;
+  config.optimizer.param_groups.resize(2);
+  config.optimizer.param_groups[0].match = {"*.bias"};
+  config.optimizer.param_groups[0].params.state_dtype = StateDtype::kFp32;
+  config.optimizer.param_groups[1].match = {"layer0.*"};
+  config.optimizer.param_groups[1].params.state_dtype = StateDtype::kBf16;
+  check_same_bits(config, make_deep, six_steps);
+  const auto by_pattern = run_engine(simulated(config, kAmple), make_deep, six_steps);
+  const auto by_function =
+      run_engine(simulated(config, kAmple), make_deep, six_steps, [](const std::string& name, const Tensor& tensor) {
+        return tensor.dim() == 1 ? 0 : name.starts_with("layer0") ? 1 : -1;
+      });
+  CATCH_CHECK(difference(by_pattern.outcome, by_function.outcome) == "");
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "state in fewer bytes takes fewer bytes", "[optimizer]") {
+  auto config = adamw_config();
+  const auto plan_with = [&](StateDtype dtype) {
+    config.optimizer.params.state_dtype = dtype;
+    return run_engine(simulated(config, kAmple), make_deep, six_steps).plan;
+  };
+  const auto whole = plan_with(StateDtype::kFp32), half = plan_with(StateDtype::kBf16),
+             byte = plan_with(StateDtype::k8Bit);
+  CATCH_CHECK(whole.state_saved_bytes == 0);
+  CATCH_CHECK(half.state_saved_bytes == whole.model_data_bytes - half.model_data_bytes);
+  CATCH_CHECK(byte.state_saved_bytes == whole.model_data_bytes - byte.model_data_bytes);
+  CATCH_CHECK(half.model_data_bytes < whole.model_data_bytes * 13 / 16);
+  CATCH_CHECK(byte.model_data_bytes < whole.model_data_bytes * 11 / 16);
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "bf16 state is rounded with torch's seed at the engine's start", "[optimizer]") {
+  auto config = adamw_config();
+  const auto losses_with = [&](std::uint64_t seed) {
+    const auto make = [seed] {
+      Deep deep;
+      torch::manual_seed(seed);
+      return deep;
+    };
+    return run_engine(simulated(config, kAmple), make, six_steps).outcome.losses;
+  };
+  CATCH_CHECK(losses_with(1) == losses_with(2));
+  config.optimizer.params.state_dtype = StateDtype::kBf16;
+  CATCH_CHECK(losses_with(1) == losses_with(1));
+  CATCH_CHECK(losses_with(1) != losses_with(2));
+}
+
+// Two parameters in one storage, the second from `second` on.
+struct SharedStorageImpl : torch::nn::Module {
+  explicit SharedStorageImpl(std::int64_t second) {
+    auto whole = torch::full({4096 + second}, 0.5);
+    register_parameter("first", whole.narrow(0, 0, second));
+    register_parameter("second", whole.narrow(0, second, 4096));
+  }
+  Tensor forward(const Tensor& x) {
+    Tensor sum = x.sum();
+    for (const auto& parameter : parameters())
+      sum = sum + (parameter * x.select(0, 0).select(0, 0)).sin().pow(2).mean();
+    return sum;
+  }
+};
+TORCH_MODULE(SharedStorage);
+
+CATCH_TEST_CASE_METHOD(OneThread, "8-bit state of parameters that share a storage has its blocks or is refused",
+                       "[optimizer]") {
+  auto config = adamw_config();
+  config.optimizer.params.state_dtype = StateDtype::k8Bit;
+  check_same_bits(
+      config, [] { return SharedStorage(128); }, six_steps);
+  CATCH_CHECK_THROWS_WITH(initialize_engine([] { return SharedStorage(100); }, config),
+                          Contains("'second' starts at element 100") && Contains("multiple of 128"));
+  config.optimizer.params.state_dtype = StateDtype::kBf16;
+  check_same_bits(
+      config, [] { return SharedStorage(100); }, six_steps);
+  config.optimizer.param_groups.resize(1);
+  config.optimizer.param_groups[0].match = {"first"};
+  config.optimizer.param_groups[0].params.state_dtype = StateDtype::kFp32;
+  CATCH_CHECK_THROWS_WITH(initialize_engine([] { return SharedStorage(128); }, config),
+                          Contains("'second' shares its storage with one of another state_dtype"));
+}
+
 // ---- clipping -------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradient_clipping is the global norm, over all chunks", "[optimizer]") {

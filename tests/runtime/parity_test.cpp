@@ -61,8 +61,9 @@ EngineConfig half_config() {
   return config;
 }
 
-// In 16 bits the reference keeps its masters by hand. Fewer places than in fp32: what moves is the same.
-void check_in_half(const EngineConfig& config) {
+// In 16 bits the reference keeps its masters by hand, coded state tensor by tensor. Fewer places than in fp32: what
+// moves is the same.
+void check_formats(const EngineConfig& config) {
   for (const auto& test : zoo()) {
     CATCH_DYNAMIC_SECTION(test.name) {
       const auto plain = train_plain(test, config);
@@ -104,14 +105,14 @@ CATCH_TEST_CASE("every case has the same bits wherever its activations may lie",
 CATCH_TEST_CASE("every case has the bits of plain libtorch in bf16 with masters", "[parity]") {
   auto config = half_config();
   config.bf16.enabled = true;
-  check_in_half(config);
+  check_formats(config);
 }
 
 CATCH_TEST_CASE("every case has the bits of plain libtorch in bf16 with gradients in fp32", "[parity]") {
   auto config = half_config();
   config.bf16.enabled = true;
   config.data_types.grad_accum_dtype = GradAccumDtype::kFp32;
-  check_in_half(config);
+  check_formats(config);
 }
 
 CATCH_TEST_CASE("every case has the bits of plain libtorch in fp16 with masters and loss scaling", "[parity]") {
@@ -119,7 +120,34 @@ CATCH_TEST_CASE("every case has the bits of plain libtorch in fp16 with masters 
   config.fp16.enabled = true;
   config.fp16.initial_scale_power = 8;
   config.fp16.loss_scale_window = 2;  // the scale changes within the five steps
-  check_in_half(config);
+  check_formats(config);
+}
+
+CATCH_TEST_CASE("every case has the bits of plain libtorch with bf16 state", "[parity]") {
+  auto config = base_config();
+  config.optimizer.params.state_dtype = StateDtype::kBf16;
+  check_formats(config);
+}
+
+CATCH_TEST_CASE("every case has the bits of plain libtorch with 8-bit state", "[parity]") {
+  auto config = base_config();
+  config.optimizer.params.state_dtype = StateDtype::k8Bit;
+  check_formats(config);
+}
+
+CATCH_TEST_CASE("every case has the bits of plain libtorch in bf16 with 8-bit state", "[parity]") {
+  auto config = half_config();
+  config.bf16.enabled = true;
+  config.optimizer.params.state_dtype = StateDtype::k8Bit;
+  check_formats(config);
+}
+
+CATCH_TEST_CASE("every case has the bits of plain libtorch in fp16 with bf16 state", "[parity]") {
+  auto config = half_config();
+  config.fp16.enabled = true;
+  config.fp16.initial_scale_power = 8;
+  config.optimizer.params.state_dtype = StateDtype::kBf16;
+  check_formats(config);
 }
 
 CATCH_TEST_CASE("one page below the traced need is refused, the need itself works", "[parity]") {

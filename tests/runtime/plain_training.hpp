@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -13,11 +14,13 @@
 
 #include <torch/torch.h>
 
+#include "base/byte_size.hpp"
 #include "deepspeed_scaler.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
 #include "runtime/config.hpp"
 #include "runtime/name_pattern.hpp"
+#include "runtime/precision.hpp"
 
 namespace asterias::test {
 
@@ -127,6 +130,25 @@ class PlainOptimizer {
       for (auto& parameter : parameters_) parameter.set_grad_dtype(torch::kFloat);
   }
 
+  // Stores moments as the configuration says, rounded with torch's seed as it is now.
+  void use_state(const torch::nn::Module& module, const EngineConfig& config) {
+    seed_ = at::detail::getDefaultCPUGenerator().current_seed();
+    const auto& optimizer = config.optimizer;
+    std::uint64_t number = 0;
+    for (const auto& item : module.named_parameters()) {
+      auto& state = states_[item.value().unsafeGetTensorImpl()];
+      if (state.number) continue;  // its second name
+      state.number = number++;
+      auto dtype = optimizer.params.state_dtype;
+      for (const auto& group : optimizer.param_groups)
+        if (runtime::matches_any(group.match, item.key())) {
+          if (group.params.state_dtype) dtype = group.params.state_dtype;
+          break;
+        }
+      state.codec = runtime::state_codec(dtype.value_or(StateDtype::kFp32));
+    }
+  }
+
   // Scales the loss in fp16.
   void backward(const torch::Tensor& loss, const torch::Tensor& gradient = {}, bool retain_graph = false,
                 bool create_graph = false) {
@@ -167,16 +189,18 @@ class PlainOptimizer {
       if (!parameter.grad().defined()) continue;
       auto& state = states_[parameter.unsafeGetTensorImpl()];
       if (state.steps++ == 0) {
-        state.exp_avg = torch::zeros_like(parameter, torch::kFloat);
-        state.exp_avg_sq = torch::zeros_like(parameter, torch::kFloat);
+        state.exp_avg = zero_moments(state.codec, parameter);
+        state.exp_avg_sq = zero_moments(state.codec, parameter);
       }
       auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides(), torch::kFloat);
       gradient.copy_(parameter.grad());
       auto master = is_16_bit(parameter) ? master_of(parameter) : parameter;
       const auto constants = hybrid_adam::make_update_constants(hyper_of(parameter), state.steps, scale);
-      hybrid_adam::update(algorithm_, constants,
-                          {master.data_ptr<float>(), gradient.data_ptr<float>(), state.exp_avg.data_ptr<float>(),
-                           state.exp_avg_sq.data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
+      hybrid_adam::UpdateArrays arrays{
+          master.data_ptr<float>(), gradient.data_ptr<float>(), moments(state.codec, state.exp_avg, parameter),
+          moments(state.codec, state.exp_avg_sq, parameter), static_cast<std::size_t>(parameter.numel())};
+      arrays.rounding = hybrid_adam::make_rounding_key(seed_, state.steps, state.number.value_or(0));
+      hybrid_adam::update(algorithm_, constants, arrays);
       if (is_16_bit(parameter)) parameter.copy_(master);
     }
   }
@@ -190,8 +214,25 @@ class PlainOptimizer {
  private:
   struct State {
     std::uint64_t steps = 0;
-    torch::Tensor exp_avg, exp_avg_sq;
+    std::optional<std::uint64_t> number = std::nullopt;  // among the module's parameters
+    hybrid_adam::StateCodec codec = hybrid_adam::StateCodec::kFloat32;
+    torch::Tensor exp_avg, exp_avg_sq;  // as bytes
   };
+
+  // The elements of a list that holds one tensor's moments.
+  static std::size_t list_elements(const torch::Tensor& parameter) {
+    return round_up(static_cast<std::uint64_t>(parameter.numel()), hybrid_adam::kBlock8SlotElements);
+  }
+
+  static torch::Tensor zero_moments(hybrid_adam::StateCodec codec, const torch::Tensor& parameter) {
+    const auto bytes = hybrid_adam::moment_list_bytes(codec, list_elements(parameter));
+    return torch::zeros({static_cast<std::int64_t>(bytes)}, torch::kByte);
+  }
+
+  static hybrid_adam::MomentArray moments(hybrid_adam::StateCodec codec, const torch::Tensor& list,
+                                          const torch::Tensor& parameter) {
+    return hybrid_adam::moment_array(codec, list.data_ptr(), list_elements(parameter), 0);
+  }
 
   const hybrid_adam::HyperParameters& hyper_of(const torch::Tensor& parameter) const {
     const auto own = own_hyper_.find(parameter.unsafeGetTensorImpl());
@@ -241,6 +282,7 @@ class PlainOptimizer {
   double clip_;
   std::unordered_map<const c10::TensorImpl*, State> states_;
   std::unordered_map<const c10::TensorImpl*, torch::Tensor> masters_;
+  std::uint64_t seed_ = 0;
   std::optional<DeepSpeedScaler> scaler_;
   bool skipped_ = false;
 };

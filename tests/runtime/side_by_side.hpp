@@ -121,6 +121,7 @@ Outcome run_plain(const EngineConfig& config, const Make& make, const Loop& loop
                            hyper_of(config.optimizer.type, config.optimizer.params),
                            config.gradient_clipping.value_or(0));
   optimizer.use_precision(*module, config);
+  optimizer.use_state(*module, config);
   PlainRun<typename decltype(make())::ContainedType> run{module, std::move(optimizer), {}, half_of(config)};
   loop(run);
   const auto value_of = [&](const std::string&, const auto& parameter) { return run.optimizer.value(parameter); };

@@ -35,6 +35,17 @@ CATCH_TEST_CASE("a plan tells the placement, the smallest budgets and the time o
   CATCH_CHECK(swap.names().empty());
 }
 
+CATCH_TEST_CASE("a plan tells the bytes per parameter and what state in fewer bytes saves") {
+  const Run whole = plan_tiny({}), byte = plan_tiny({"--state-dtype", "8bit"});
+  CATCH_CHECK(whole.out.find("bytes per parameter\n") != std::string::npos);
+  CATCH_CHECK(whole.out.find("\nsaved ") == std::string::npos);
+  CATCH_CHECK(byte.out.find("\nsaved ") != std::string::npos);
+  const auto plan = json_of(plan_tiny({"--json", "--state-dtype", "bf16"})).at("plan");
+  const auto full = json_of(plan_tiny({"--json"})).at("plan");
+  CATCH_CHECK(plan.at("state_saved_bytes").get<std::uint64_t>() ==
+              full.at("model_data_bytes").get<std::uint64_t>() - plan.at("model_data_bytes").get<std::uint64_t>());
+}
+
 CATCH_TEST_CASE("a plan changes no weight") {
   const auto json = json_of(plan_tiny({"--json"}));
   CATCH_CHECK(json.at("sufficient") == true);

@@ -98,6 +98,12 @@ CATCH_TEST_CASE("betas and clipping go into the configuration", "[unit]") {
   CATCH_CHECK_THROWS_AS(resolved({"--betas", "0.9,1"}), CLI::ValidationError);
 }
 
+CATCH_TEST_CASE("the format of state goes into the configuration", "[unit]") {
+  CATCH_CHECK(resolved({"--state-dtype", "8bit"}).config.optimizer.params.state_dtype == StateDtype::k8Bit);
+  CATCH_CHECK_FALSE(resolved({}).config.optimizer.params.state_dtype);
+  CATCH_CHECK_THROWS_AS(resolved({"--state-dtype", "int8"}), CLI::ValidationError);
+}
+
 CATCH_TEST_CASE("the text's end is kept for validation only when somebody validates", "[unit]") {
   CATCH_CHECK(resolved({}).validation.split == 0);
   CATCH_CHECK(resolved({"--val-every", "5"}).validation.split == 0.05);
