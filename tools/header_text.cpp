@@ -88,6 +88,9 @@ std::string header_text(const RunStart& start) {
   text += ")\nmodel      " + model_text(options) + "\n";
   text += "           " + count_text(start.plan.num_parameters) + " parameters; model data " +
           bytes_text(start.plan.model_data_bytes) + " in chunks of " + bytes_text(start.plan.chunk_bytes) + "\n";
+  if (start.plan.reused_bytes > 0)
+    text +=
+        "           gradients take their parameters' places, which saves " + bytes_text(start.plan.reused_bytes) + "\n";
   text += "training   " + training_text(options) + "\n";
   text += "device     " + (config.device == "auto" ? "cpu" : config.device) +
           printf_text(", %d thread%s, update in ", start.num_threads, start.num_threads == 1 ? "" : "s") +

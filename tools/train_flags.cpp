@@ -217,6 +217,10 @@ void TrainFlags::declare_budgets(CLI::App& command) {
       ->type_name("NAME")
       ->default_str("auto");
   command.add_flag("--recompute", options_.recompute, "compute each block's activations again instead of keeping them");
+  command
+      .add_option("--grad-mode", grad_mode_, "where gradients lie: separate, or reuse: in 16-bit parameters' places")
+      ->check(CLI::IsMember({"separate", "reuse"}))
+      ->option_text("NAME=separate");
 }
 
 void TrainFlags::declare_files(CLI::App& command) {
@@ -352,6 +356,7 @@ void TrainFlags::apply_flags(EngineConfig& config) const {
   set_limit(config, "nvme", nvme_limit_);
   if (!nvme_path_.empty()) config.tiers.nvme.paths = {nvme_path_};
   if (!activations_.empty()) config.set("placement.activations=" + activations_);
+  if (!grad_mode_.empty()) config.set("placement.grad_mode=" + grad_mode_);
 }
 
 }  // namespace asterias::tools

@@ -57,7 +57,7 @@ class TrainFlags {
   std::vector<double> betas_;
   std::vector<std::int64_t> trace_steps_;
   std::string decay_ = "constant";
-  std::string precision_, state_dtype_;
+  std::string precision_, state_dtype_, grad_mode_;
   std::string device_, nvme_path_, activations_, config_path_;
   std::string gpu_limit_, cpu_limit_, nvme_limit_;
   std::vector<std::string> overrides_;

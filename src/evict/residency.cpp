@@ -259,6 +259,11 @@ void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
   for (const Want& want : wants) unpin(want.resident, tier);
 }
 
+bool Residency::is_pinned(const Resident* resident) const {
+  const Lock lock(mutex_);
+  return resident->is_pinned();
+}
+
 void Residency::pin(Resident* resident, Tier tier) {
   if (resident->on(tier).pins++ == 0) books_.pin(*resident, tier);
 }

@@ -189,6 +189,22 @@ void check_precision(const EngineConfig& config, Complaints& complaints) {
     complaints.push_back("bf16.enabled: both fp16 and bf16 are enabled; keep one");
 }
 
+void check_grad_mode(const EngineConfig& config, Complaints& complaints) {
+  if (config.placement.grad_mode != GradMode::kReuse) return;
+  const auto refuse = [&](const std::string& why) {
+    complaints.push_back("placement.grad_mode: \"reuse\" " + why + ", or choose \"separate\"");
+  };
+  const std::int64_t batch = config.train_batch_size;
+  const std::int64_t micro = config.train_micro_batch_size_per_gpu;
+  const std::int64_t passes = batch > 0 && micro > 0 ? batch / micro : config.gradient_accumulation_steps;
+  if (passes > 1)
+    refuse(
+        "cannot accumulate over " + std::to_string(passes) +
+        " passes: the second needs the parameters whose places the first one's gradients took; take one pass per step");
+  if (config.data_types.grad_accum_dtype)
+    refuse("has no room for fp32 gradients in the place of 16-bit parameters; leave data_types.grad_accum_dtype null");
+}
+
 }  // namespace
 
 EngineConfig EngineConfig::from_file(const std::string& path) {
@@ -227,6 +243,7 @@ void EngineConfig::validate() const {
   check_optimizer(optimizer, complaints);
   check_batch_sizes(*this, complaints);
   check_precision(*this, complaints);
+  check_grad_mode(*this, complaints);
   throw_if_any(std::move(complaints));
 }
 

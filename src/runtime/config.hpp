@@ -104,9 +104,13 @@ struct DataTypesConfig {
 
 enum class Eviction : std::uint8_t { kNextUse, kLru };
 
+// Where gradients lie: in chunks of their own, or in their parameters' places.
+enum class GradMode : std::uint8_t { kSeparate, kReuse };
+
 struct PlacementConfig {
   Eviction eviction = Eviction::kNextUse;
   ActivationPlacement activations = ActivationPlacement::kAuto;
+  GradMode grad_mode = GradMode::kSeparate;
 };
 
 struct IoConfig {

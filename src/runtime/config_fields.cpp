@@ -301,6 +301,9 @@ void add_placement(Fields<EngineConfig>& fields) {
                                    {"offload", ActivationPlacement::kOffload}}),
       [](auto& c) -> auto& { return c.placement.activations; });
   add(
+      "placement.grad_mode", choice<GradMode>({{"separate", GradMode::kSeparate}, {"reuse", GradMode::kReuse}}),
+      [](auto& c) -> auto& { return c.placement.grad_mode; });
+  add(
       "prefetch", whole(0, 1024), [](auto& c) -> auto& { return c.prefetch; });
 }
 

@@ -63,7 +63,8 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     runtime::release_last_outputs();
     const bool sums_gradients = config_.gradient_clipping.value_or(0) > 0 || loss_scaler_.is_active();
     data_ = std::make_unique<runtime::ModelData>(runtime_, module_, precision_, config_.default_chunk_elements,
-                                                 Optimizer::state_lists(config_.optimizer, group_of), sums_gradients);
+                                                 Optimizer::state_lists(config_.optimizer, group_of), sums_gradients,
+                                                 config_.placement.grad_mode);
     data_->take_gradients(!loss_scaler_.is_active());
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
@@ -126,6 +127,7 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
       stalled_before_ms_(core.stalled_ms()) {
   core.runtime_->check_failure();
   core.data_->refuse_new_parameters();
+  core.data_->recall_all();
   core.data_->reclaim();
   if (!records_) core.runtime_->check_excess();
   // Later passes of a step add to gradients that the first one makes: other operators, so another trace.
@@ -154,6 +156,7 @@ EngineCore::Forward::~Forward() {
 void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph,
                           bool create_graph) {
   runtime_->check_failure();
+  refuse_second_backward(retain_graph || create_graph);
   const auto start = Clock::now();
   const double stalled_before_ms = stalled_ms();
   try {
@@ -170,6 +173,21 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   next_.stall_backward_ms += stalled_ms() - stalled_before_ms;
   end_pass();
   if (loss.numel() == 1) next_.loss = (std::isnan(next_.loss) ? 0 : next_.loss) + loss.item<double>();
+}
+
+// A gradient that takes its parameter's place leaves no room for the passes that would need the parameter again.
+void EngineCore::refuse_second_backward(bool keeps_graph) const {
+  if (!data_->reuses_places()) return;
+  if (keeps_graph)
+    throw StateError(
+        StateError::Cause::kMisuse,
+        "placement.grad_mode is reuse: a retained graph would need parameters whose places their gradients "
+        "take; choose separate for retain_graph and create_graph");
+  if (const auto* record = data_->find_reusing_gradient())
+    throw StateError(StateError::Cause::kMisuse,
+                     "placement.grad_mode is reuse: '" + record->name +
+                         "' has the gradient of an earlier backward, and several cannot be accumulated in the "
+                         "parameter's place; call step() or zero_grad() first, or choose separate");
 }
 
 // The loss is scaled where backward begins, so that no value of forward can overflow by it.
@@ -288,7 +306,8 @@ torch::Tensor EngineCore::gradient(const std::string& name) {
   if (!record) throw StateError(StateError::Cause::kMisuse, "the module has no parameter named '" + name + "'");
   if (!record->tensor.grad().defined())
     throw StateError(StateError::Cause::kMisuse,
-                     "parameter '" + name + "' has no gradient: none was computed since zero_grad()");
+                     "parameter '" + name + "' has no gradient: none was computed since zero_grad()" +
+                         (data_->reuses_places() ? " or step(), which uses it up (placement.grad_mode)" : ""));
   const torch::NoGradGuard no_grad;
   const auto gradient = data_->copy_out(record->tensor.grad().to(torch::kFloat));
   return loss_scaler_.is_active() ? gradient.div_(gradient_scale_) : gradient;
@@ -333,6 +352,7 @@ Plan EngineCore::plan() const {
   plan.num_chunks = data_->layout().chunks.size();
   plan.model_data_bytes = data_->model_data_bytes();
   plan.state_saved_bytes = data_->state_saved_bytes();
+  plan.reused_bytes = data_->reused_bytes();
   plan.num_parameters = data_->num_elements();
   auto& residency = runtime_->residency();
   const auto needs = residency.needs();

@@ -81,6 +81,7 @@ class EngineCore {
   void end_pass();
   void count_moves(StepStats& stats) const;
   double stalled_ms() const;
+  void refuse_second_backward(bool keeps_graph) const;
   torch::Tensor scaled_gradient(const torch::Tensor& loss, const torch::Tensor& gradient) const;
   void rescale_gradients();
   void finish_step(double grad_norm, bool skipped, std::chrono::steady_clock::time_point update_start);

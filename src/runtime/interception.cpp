@@ -160,6 +160,7 @@ class Frame {
       auto* slot = is_outermost_ ? StorageSlot::adopt(runtime_->shared_residency(), storage)
                                  : StorageSlot::find(runtime_->shared_residency(), storage);
       if (!slot) return;
+      if (slot->is_lent()) slot->recall();
       if (use == Use::kWrite) slot->note_write();
       wants.push_back({slot->resident(), access});
     });
@@ -273,6 +274,11 @@ void release_last_outputs() {
 Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors, evict::Access access)
     : residency_(std::move(residency)), tensors_(tensors) {
   if (!residency_) return;
+  for (const auto& tensor : tensors_)  // first: a recall moves another storage, which may be among them
+    visit_storages(tensor, [&](c10::StorageImpl* storage) {
+      const auto* slot = StorageSlot::find(residency_, storage);
+      if (slot && slot->is_lent()) slot->recall();
+    });
   for (const auto& tensor : tensors_)
     visit_storages(tensor, [&](c10::StorageImpl* storage) {
       auto* slot = StorageSlot::find(residency_, storage);

@@ -10,6 +10,8 @@
 #include <torch/utils.h>
 
 #include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "base/log.hpp"
 #include "hybrid_adam/array_casts.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "runtime/allocator.hpp"
@@ -23,6 +25,11 @@ using hybrid_adam::StateCodec;
 
 std::uint64_t tensor_bytes(const at::Tensor& tensor) {
   return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
+}
+
+// As laid out: the user may have given the tensor other data since.
+std::size_t laid_out_elements(const ParameterRecord& record) {
+  return static_cast<std::size_t>(c10::multiply_integers(record.sizes));
 }
 
 // The update is elementwise over the tensor's own range of its storage, whatever the order of its dimensions.
@@ -117,12 +124,14 @@ class ModelData::GradientRoute final : public torch::autograd::PostAccumulateGra
 };
 
 ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module,
-                     Precision precision, std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients)
+                     Precision precision, std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients,
+                     GradMode grad_mode)
     : runtime_(std::move(runtime)),
       module_(module),
       precision_(std::move(precision)),
       lists_(std::move(lists)),
-      sum_gradients_(sum_gradients) {
+      sum_gradients_(sum_gradients),
+      grad_mode_(grad_mode) {
   collect_parameters();
   choose_dtypes();
   choose_codecs();
@@ -138,6 +147,7 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
 }
 
 ModelData::~ModelData() {
+  end_all_loans();
   for (auto& record : parameters_) {
     if (!record.trainable) continue;
     torch::autograd::impl::set_post_acc_grad_hooks(record.tensor, nullptr);
@@ -281,7 +291,26 @@ void ModelData::refuse_new_parameters() {
   note_registered();
 }
 
+// A gradient needs a master beside it, from which its parameter comes back, elements of the same size, and a place that
+// is one parameter's alone. By chunk.
+std::vector<bool> ModelData::find_lending_chunks() const {
+  std::vector<bool> lends;
+  for (const auto& spec : layout_.chunks) {
+    const auto dtype = static_cast<at::ScalarType>(spec.dtype);
+    lends.push_back(reuses_places() && spec.trainable && is_16_bit(dtype) && precision_.gradient_of(dtype) == dtype);
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (!parameters_[i].fills_storage) lends[layout_.places[storage_of_[i]].chunk] = false;
+  if (reuses_places() && std::find(lends.begin(), lends.end(), true) == lends.end())
+    throw ConfigError(
+        "placement.grad_mode: \"reuse\" lets a gradient take the place of its 16-bit parameter, which comes back from "
+        "its fp32 master, and this model has no such parameter; set fp16.enabled or bf16.enabled, or choose "
+        "\"separate\"");
+  return lends;
+}
+
 void ModelData::make_chunks() {
+  const auto lends = find_lending_chunks();
   std::int64_t updated = 0;
   for (const auto& spec : layout_.chunks) {
     ChunkLists lists;
@@ -294,7 +323,7 @@ void ModelData::make_chunks() {
     const std::int64_t at = spec.trainable ? updated++ : -1;
     lists.param = make_list(ListKind::kParam, lists, lists.dtype, at);
     if (spec.trainable) {
-      lists.grad = make_list(ListKind::kGrad, lists, lists.grad_dtype, at);
+      if (!lends[chunks_.size()]) lists.grad = make_list(ListKind::kGrad, lists, lists.grad_dtype, at);
       if (is_16_bit(lists.dtype)) lists.master = make_list(ListKind::kMaster, lists, at::kFloat, at);
       if (lists_.exp_avg) lists.exp_avg = make_moments(ListKind::kExpAvg, lists, at);
       if (lists_.exp_avg_sq) lists.exp_avg_sq = make_moments(ListKind::kExpAvgSq, lists, at);
@@ -382,10 +411,12 @@ void ModelData::give_storage(const ParameterRecord& record, const c10::Storage& 
 void ModelData::reclaim() {
   for (auto& record : parameters_) {
     const auto* slot = record.tensor.has_storage() ? StorageSlot::of(record.tensor) : nullptr;
-    if (!slot || slot->resident() != chunks_[record.chunk].param)
+    if (!slot || slot->resident() != chunks_[record.chunk].param) {
+      if (record.lent) recall(record);  // or its gradient would be overwritten
       take_back(record);
-    else if (slot->num_writes() != record.num_writes)
+    } else if (slot->num_writes() != record.num_writes) {
       follow_writes(record, slot->num_writes());
+    }
   }
 }
 
@@ -448,24 +479,119 @@ void ModelData::refuse_unscaled(ParameterRecord& record) const {
 
 void ModelData::take_gradient(ParameterRecord& record) {
   refuse_unscaled(record);
-  const at::Tensor& gradient = record.tensor.grad();
-  // With create_graph the gradient belongs to a graph: it stays an ordinary tensor. So does a sparse one.
-  if (!gradient.defined() || at::GradMode::is_enabled() || gradient.grad_fn() || gradient.layout() != at::kStrided)
-    return;
-  const auto& lists = chunks_[record.chunk];
-  if (gradient.scalar_type() != lists.grad_dtype || gradient.strides() != record.tensor.strides()) return;
-  if (!record.grad_slot) {
-    const at::NoGradGuard no_grad;
-    auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad,
-                                           record.offset * at::elementSize(lists.grad_dtype), record.tensor,
-                                           lists.grad_dtype, "gradient of '" + record.name + "'", &record.grad_slot);
-    routed.copy_(gradient);
-    record.tensor.mutable_grad() = std::move(routed);
-  }
-  // Else it was accumulated in place, or somebody still holds the previous gradient: then the new one stays an ordinary
-  // tensor.
+  if (!fits_place(record) || !route_gradient(record)) return;
   record.grad_sum_writes = ParameterRecord::kNotSummed;
   if (sum_gradients_) grad_square_sum(record);
+}
+
+// With create_graph the gradient belongs to a graph: it stays an ordinary tensor. So does a sparse one.
+bool ModelData::fits_place(const ParameterRecord& record) const {
+  const at::Tensor& gradient = record.tensor.grad();
+  return gradient.defined() && !at::GradMode::is_enabled() && !gradient.grad_fn() &&
+         gradient.layout() == at::kStrided && gradient.scalar_type() == chunks_[record.chunk].grad_dtype &&
+         gradient.strides() == record.tensor.strides();
+}
+
+// Copies the gradient into its slot, unless it was accumulated there in place, or somebody still holds the previous
+// gradient: then the new one stays an ordinary tensor. False where the slot cannot be had.
+bool ModelData::route_gradient(ParameterRecord& record) {
+  const auto& lists = chunks_[record.chunk];
+  if (lists.lends() && !lend(record)) return false;
+  if (record.grad_slot) return true;
+  const at::NoGradGuard no_grad;
+  auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad_home(),
+                                         record.offset * at::elementSize(lists.grad_dtype), record.tensor,
+                                         lists.grad_dtype, "gradient of '" + record.name + "'", &record.grad_slot);
+  routed.copy_(record.tensor.grad());
+  record.tensor.mutable_grad() = std::move(routed);
+  return true;
+}
+
+// ---- places lent to gradients ---------------------------------------------------------------------------------------
+
+// AccumulateGrad runs after every node whose gradient reaches the parameter, and these are the nodes that read it: by
+// now the pass has done with it. What else reads it (a detached alias, another checkpoint, the user) recalls it. Where
+// somebody pins the chunk he may read the parameter by pointer, and it stays.
+bool ModelData::lend(ParameterRecord& record) {
+  if (record.grad_slot && StorageSlot::of(record.tensor.grad()) != record.grad_slot) recall(record);
+  if (record.lent) return true;
+  auto* slot = StorageSlot::of(record.tensor);
+  auto* param = chunks_[record.chunk].param;
+  if (!slot || slot->resident() != param || record.tensor.numel() == 0) return false;
+  release_last_outputs();
+  if (runtime_->residency().is_pinned(param)) return false;
+  if (slot->num_writes() != record.num_writes) follow_writes(record, slot->num_writes());
+  record.lent = record.tensor.storage();
+  slot->lend([this, &record] { recall(record); });
+  return true;
+}
+
+// Runs within an operator's preparation: no operator, and the chunk is written on the compute tier, where others may
+// have pinned it. REQUIRES: lent.
+void ModelData::recall(ParameterRecord& record) {
+  const Tier tier = runtime_->compute_tier();
+  const chunk::Block value = round_master(record);
+  {
+    const Held held(runtime_->residency(), {{chunks_[record.chunk].param, evict::Access::kWrite}}, tier);
+    if (record.grad_slot) StorageSlot::move_out(record.grad_slot, tier);
+    const auto size = at::elementSize(record.dtype);
+    std::memcpy(held.address(chunks_[record.chunk].param) + record.offset * size, value.data(),
+                laid_out_elements(record) * size);
+  }
+  StorageSlot::of(record.lent.unsafeGetStorageImpl())->end_loan();
+  record.lent = c10::Storage();
+  bury();
+}
+
+// As the update rounds it.
+chunk::Block ModelData::round_master(const ParameterRecord& record) const {
+  const std::size_t count = laid_out_elements(record);
+  chunk::Block value = runtime_->residency().allocate(count * at::elementSize(record.dtype), Tier::kCpu);
+  visit_master(record, [&](const float* master) {
+    hybrid_adam::cast(master, {value.data(), number_type(record.dtype)}, count);
+  });
+  return value;
+}
+
+void ModelData::recall_all() {
+  for (auto& record : parameters_)
+    if (record.lent) recall(record);
+}
+
+// The parameters live on without the engine.
+void ModelData::end_all_loans() noexcept {
+  for (auto& record : parameters_) try {
+      if (record.lent) recall(record);
+    } catch (const std::exception& error) {
+      log::warning("parameter '" + record.name + "' is lost, its gradient lay in its place: " + error.what());
+      StorageSlot::of(record.lent.unsafeGetStorageImpl())->lose();
+    }
+}
+
+const ParameterRecord* ModelData::find_reusing_gradient() const {
+  for (const auto& record : parameters_)
+    if (chunks_[record.chunk].lends() && record.tensor.grad().defined()) return &record;
+  return nullptr;
+}
+
+void ModelData::settle_gradient(ParameterRecord& record) {
+  if (!chunks_[record.chunk].lends()) return;
+  const at::Tensor& gradient = record.tensor.grad();
+  const bool is_shared = gradient.use_count() > 1 || gradient.storage().use_count() > 1;
+  if (record.grad_slot && (is_shared || StorageSlot::of(gradient) != record.grad_slot)) recall(record);
+  if (fits_place(record)) route_gradient(record);
+}
+
+void ModelData::end_loan(ParameterRecord& record) {
+  if (!record.lent) return;
+  record.tensor.mutable_grad().reset();
+  StorageSlot::of(record.lent.unsafeGetStorageImpl())->end_loan();
+  record.lent = c10::Storage();
+}
+
+void ModelData::use_up_gradients() {
+  if (!reuses_places()) return;
+  for (auto& record : parameters_) record.tensor.mutable_grad().reset();
 }
 
 double ModelData::grad_square_sum(ParameterRecord& record) const {
@@ -502,6 +628,13 @@ std::uint64_t ModelData::state_saved_bytes() const {
     for (const auto* moments : {lists.exp_avg, lists.exp_avg_sq})
       if (moments && lists.state_codec != StateCodec::kFloat32)
         bytes += lists.num_elements * sizeof(float) - moments->bytes;
+  return bytes;
+}
+
+std::uint64_t ModelData::reused_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& lists : chunks_)
+    if (lists.lends()) bytes += lists.param->bytes;
   return bytes;
 }
 

@@ -12,9 +12,12 @@
 //   * After reclaim(), a 16-bit parameter is its master rounded to nearest, element by element.
 //   * While a gradient lies in its slot, .grad is an ordinary tensor over it: accumulation, clipping by hand and
 //     reading are torch's own.
+//   * Where chunks lend (`placement.grad_mode` reuse), that slot is the parameter's own. While it is lent, whoever
+//   names
+//     the parameter has it recalled first, the gradient moves to memory of its own, and nobody sees a difference.
 //
-// Threading: construction and destruction on the engine's thread; gradient hooks on whatever thread autograd uses for
-// that parameter.
+// Threading: construction, destruction and recalls on the engine's thread; gradient hooks on whatever thread autograd
+// uses for that parameter.
 #pragma once
 
 #include <array>
@@ -29,6 +32,7 @@
 
 #include "chunk/layout.hpp"
 #include "evict/residency.hpp"
+#include "runtime/config.hpp"
 #include "runtime/precision.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/storage_slot.hpp"
@@ -36,7 +40,8 @@
 namespace asterias::runtime {
 
 // One chunk and its mirrors, which have as many elements. Lists that nobody needs are null: the masters of fp32
-// parameters, what the optimizer does not use, all but `param` of a frozen chunk.
+// parameters, what the optimizer does not use, gradients that take their parameters' places, all but `param` of a
+// frozen chunk.
 struct ChunkLists {
   evict::Resident* param = nullptr;
   evict::Resident* grad = nullptr;
@@ -51,6 +56,9 @@ struct ChunkLists {
   bool trainable = false;
 
   std::array<evict::Resident*, chunk::kNumListKinds> all() const { return {param, grad, master, exp_avg, exp_avg_sq}; }
+  // True where a gradient takes its parameter's place in `param`.
+  bool lends() const { return trainable && !grad; }
+  evict::Resident* grad_home() const { return lends() ? param : grad; }
   // Where tensors start, in elements.
   std::uint64_t alignment() const { return chunk::kTensorAlignment / at::elementSize(dtype); }
 };
@@ -68,6 +76,7 @@ struct ParameterRecord {
   std::vector<std::int64_t> strides;
   std::uint64_t num_writes = 0;      // to its storage, seen by its master
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
+  c10::Storage lent;                 // the parameter's storage, while its place is lent
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
   double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
   std::uint64_t grad_sum_writes = kNotSummed;
@@ -87,7 +96,7 @@ class ModelData {
   // `sum_gradients`, the sum of squares of each gradient is taken as soon as it is final. Throws ConfigError for
   // parameters it cannot train.
   ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module, Precision precision,
-            std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients);
+            std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients, GradMode grad_mode);
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
   ~ModelData();
@@ -102,6 +111,8 @@ class ModelData {
   std::uint64_t model_data_bytes() const;
   // What these would be more if all optimizer state were fp32.
   std::uint64_t state_saved_bytes() const;
+  // Bytes of the gradient lists that are not there because chunks lend.
+  std::uint64_t reused_bytes() const;
   // The most that the update of one chunk pins.
   std::uint64_t update_working_set_bytes() const;
 
@@ -116,6 +127,21 @@ class ModelData {
 
   // While off, a gradient that becomes final is dropped with a StateError: its loss was not scaled. On at first.
   void take_gradients(bool on) { takes_gradients_ = on; }
+
+  // ---- places lent to gradients; nothing happens in chunks that do not lend
+  bool reuses_places() const { return grad_mode_ == GradMode::kReuse; }
+  // Puts all parameters back into their places, rounded from their masters; their gradients move to memory of their
+  // own.
+  void recall_all();
+  // The first parameter that has a gradient which takes its place; null when there is none.
+  const ParameterRecord* find_reusing_gradient() const;
+  // Brings a parameter's gradient into its place once more if the parameter was recalled since. Who holds the gradient
+  // besides the parameter keeps what it is now.
+  void settle_gradient(ParameterRecord& record);
+  // Ends the loan of a parameter that the update has written over its gradient.
+  void end_loan(ParameterRecord& record);
+  // A step uses gradients up, also a skipped one: .grad is undefined then. Keeps them where places are not reused.
+  void use_up_gradients();
 
   // Finds a parameter by any of its names, or by its tensor; null when unknown.
   ParameterRecord* find(const std::string& name);
@@ -163,6 +189,7 @@ class ModelData {
   void choose_codecs();
   std::uint64_t chunk_limit_bytes(std::uint64_t limit_elements) const;
   void make_chunks();
+  std::vector<bool> find_lending_chunks() const;
   evict::Resident* make_list(chunk::ListKind kind, const ChunkLists& lists, at::ScalarType dtype, std::int64_t index);
   evict::Resident* make_moments(chunk::ListKind kind, const ChunkLists& lists, std::int64_t index);
   void place_parameter(std::size_t index);
@@ -178,12 +205,19 @@ class ModelData {
   void route_gradients();
   void take_gradient(ParameterRecord& record);
   void refuse_unscaled(ParameterRecord& record) const;
+  bool fits_place(const ParameterRecord& record) const;
+  bool route_gradient(ParameterRecord& record);
+  bool lend(ParameterRecord& record);
+  void recall(ParameterRecord& record);
+  chunk::Block round_master(const ParameterRecord& record) const;
+  void end_all_loans() noexcept;
 
   std::shared_ptr<Runtime> runtime_;
   std::shared_ptr<torch::nn::Module> module_;
   Precision precision_;
   StateLists lists_;
   bool sum_gradients_;
+  GradMode grad_mode_;
   bool takes_gradients_ = true;
   std::uint64_t chunk_bytes_ = 0;
   chunk::Layout layout_;

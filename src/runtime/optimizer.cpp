@@ -220,6 +220,7 @@ bool Optimizer::try_update() {
   const auto* overflowed = measure_gradients();
   if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
   if (!overflowed) update(grad_scale());
+  data_.use_up_gradients();
   scaler.count_step(overflowed);
   return !overflowed;
 }
@@ -227,6 +228,7 @@ bool Optimizer::try_update() {
 // Everything that can be refused is refused before the first chunk changes.
 void Optimizer::update(double grad_scale) {
   plan_update(grad_scale);
+  runtime::release_last_outputs();  // a gradient that was put into its place
   core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");
   if (!stepped_.empty()) core_.runtime_->end_measuring();
   for (auto* record : stepped_) {
@@ -234,6 +236,7 @@ void Optimizer::update(double grad_scale) {
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
   }
   for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) update_chunk(chunk);
+  for (auto* record : stepped_) data_.end_loan(*record);
   core_.runtime_->residency().with_timeline([](auto& timeline) { timeline.end_update(); });
   runtime::bury();
 }
@@ -293,7 +296,6 @@ void Optimizer::plan_update(double grad_scale) {
 }
 
 void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale) {
-  const torch::Tensor& gradient = record.tensor.grad();
   if (record.tensor.numel() == 0) return;
   if (algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg)
     throw StateError(StateError::Cause::kMisuse,
@@ -305,9 +307,11 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   segment.num_steps = record.num_steps + 1;
   segment.constants =
       hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
+  data_.settle_gradient(record);
   segment.codec = data_.chunks()[record.chunk].state_codec;
   segment.rounding =
       hybrid_adam::make_rounding_key(seed_, static_cast<std::uint64_t>(segment.num_steps), data_.index_of(record));
+  const torch::Tensor& gradient = record.tensor.grad();
   if (!record.grad_slot || runtime::StorageSlot::of(gradient) != record.grad_slot) {
     segment.stray_gradient = data_.copy_out(gradient.to(torch::kFloat), record.tensor.strides());
   }
@@ -324,7 +328,8 @@ void Optimizer::update_chunk(std::size_t chunk) {
   const auto& lists = data_.chunks()[chunk];
   residency.begin_update(static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(segments_.size()));
   const auto param_access = is_overwritten(chunk) ? evict::Access::kOverwrite : evict::Access::kWrite;
-  std::vector<evict::Want> wants{{lists.param, param_access}, {lists.grad, evict::Access::kRead}};
+  std::vector<evict::Want> wants{{lists.param, param_access}};
+  if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
   for (auto* list : {lists.master, lists.exp_avg, lists.exp_avg_sq})
     if (list) wants.push_back({list, evict::Access::kWrite});
   residency.acquire(wants, Tier::kCpu);
@@ -340,10 +345,10 @@ void Optimizer::update_chunk(std::size_t chunk) {
   runtime::bury();
 }
 
-// True where masters are rounded over everything that the chunk's param list holds.
+// True where masters are rounded over everything that the chunk's param list holds, and that is no gradient.
 bool Optimizer::is_overwritten(std::size_t chunk) const {
   const auto& lists = data_.chunks()[chunk];
-  return lists.master && replaced_bytes_[chunk] == lists.used_bytes;
+  return lists.master && lists.grad && replaced_bytes_[chunk] == lists.used_bytes;
 }
 
 // REQUIRES: the chunk's lists are pinned on the cpu tier.
@@ -360,7 +365,7 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
   };
   hybrid_adam::UpdateArrays arrays{};
   arrays.param = floats(lists.master ? lists.master : lists.param);
-  arrays.grad = {at(lists.grad, lists.grad_dtype), runtime::number_type(lists.grad_dtype)};
+  arrays.grad = {at(lists.grad_home(), lists.grad_dtype), runtime::number_type(lists.grad_dtype)};
   if (segment.stray_gradient.defined()) arrays.grad = segment.stray_gradient.const_data_ptr<float>();
   arrays.exp_avg = moments(lists.exp_avg);
   arrays.exp_avg_sq = moments(lists.exp_avg_sq);

@@ -135,6 +135,7 @@ std::string tiers_key(EngineConfig config) {
   shared.device = config.device == "auto" ? "cpu" : config.device;
   shared.tiers = config.tiers;
   shared.placement = config.placement;
+  shared.placement.grad_mode = GradMode::kSeparate;  // of each engine's own choice
   shared.io = config.io;
   shared.prefetch = config.prefetch;
   shared.debug = config.debug;

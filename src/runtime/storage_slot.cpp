@@ -181,6 +181,31 @@ void StorageSlot::on_storage_death(void* context) {
   if (slot->residency_->remove_tenant(resident, slot.get()) == 0 && is_gradient) slot->residency_->forget(resident);
 }
 
+void StorageSlot::lend(std::function<void()> recall) {
+  recall_ = std::move(recall);
+  residency_->remove_tenant(resident_, this);
+  if (const auto storage = storage_.lock()) point(storage.get(), nullptr);
+}
+
+void StorageSlot::end_loan() {
+  recall_ = nullptr;
+  residency_->add_tenant(resident_, this);
+}
+
+void StorageSlot::lose() {
+  const auto storage = storage_.lock();
+  if (!storage) return;
+  const std::string message = name_ + " was lost with its engine: its bytes could not be brought back";
+  const at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());  // the slot dies with it
+  storage->set_data_ptr_noswap(at::DataPtr(nullptr, storage->device()));
+  storage->release_data_and_set_meta_custom_data_ptr_error_msg_(message);
+}
+
+void StorageSlot::recall() const {
+  const auto recall = recall_;  // end_loan() clears it
+  recall();
+}
+
 void StorageSlot::return_block(c10::StorageImpl* storage, chunk::Block block) {
   (void)storage->_mutable_data_ptr_no_checks().release_context();
   storage->*member(ThrowOnRead{}) = false;
@@ -199,22 +224,25 @@ bool StorageSlot::release_activation(const std::shared_ptr<evict::Residency>& re
   return true;
 }
 
+void StorageSlot::move_out(StorageSlot* slot, Tier tier) {
+  const auto residency = slot->residency_;
+  auto storage = slot->storage_.lock();
+  if (!storage || storage->nbytes() == 0) return;
+  chunk::Block block = residency->allocate(storage->nbytes(), tier);
+  std::memcpy(block.data(), residency->address(slot->resident_, tier) + slot->offset_bytes_, storage->nbytes());
+  residency->remove_tenant(slot->resident_, slot);
+  slot->return_block(storage.get(), std::move(block));
+  if (slot->place_) *slot->place_ = nullptr;
+  delete slot;
+}
+
 // The storages in a chunk are copied out, one by one.
 void StorageSlot::release_chunk(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident) {
   const auto tenants = resident->tenants;
   const evict::Want want{resident, evict::Access::kRead};
   residency->acquire({&want, 1}, kSurvivorTier);
   try {
-    for (auto* tenant : tenants) {
-      auto* slot = static_cast<StorageSlot*>(tenant);
-      auto storage = slot->storage_.lock();
-      if (!storage || storage->nbytes() == 0) continue;
-      chunk::Block block = residency->allocate(storage->nbytes(), kSurvivorTier);
-      std::memcpy(block.data(), residency->address(resident, kSurvivorTier) + slot->offset_bytes_, storage->nbytes());
-      residency->remove_tenant(resident, slot);
-      slot->return_block(storage.get(), std::move(block));
-      delete slot;
-    }
+    for (auto* tenant : tenants) move_out(static_cast<StorageSlot*>(tenant), kSurvivorTier);
   } catch (...) {
     residency->release({&want, 1}, kSurvivorTier);
     throw;

@@ -10,11 +10,14 @@
 //     parameters have slots;
 //     from_blob, mmap, copy-on-write and opaque storages are left alone.
 //   * A slot holds its storage weakly: it never keeps a tensor alive.
+//   * A lent slot is no tenant of its resident.
 //
-// Threading: Residency's lock covers follow(); adoption happens on the thread whose operator names the storage.
+// Threading: Residency's lock covers follow(); adoption happens on the thread whose operator names the storage. Loans
+// begin and end on the engine's thread.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -47,6 +50,10 @@ class StorageSlot final : public evict::Tenant {
                                 std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype,
                                 std::string name, StorageSlot** place);
 
+  // Gives the storage of `slot` plain memory of its own on `tier`, with the same bytes; the slot ends. Nothing happens
+  // to an empty storage. Throws OutOfMemory. REQUIRES: the slot's chunk is pinned there.
+  static void move_out(StorageSlot* slot, Tier tier);
+
   // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the
   // rest. For what outlives the last engine. Throws nothing of ours: it runs in destructors.
   static void release_survivors(const std::shared_ptr<evict::Residency>& residency);
@@ -59,6 +66,15 @@ class StorageSlot final : public evict::Tenant {
   void note_write() { num_writes_.fetch_add(1, std::memory_order_relaxed); }
   std::uint64_t num_writes() const { return num_writes_.load(std::memory_order_relaxed); }
   void forget_place() { place_ = nullptr; }
+
+  // While the place is lent to another storage, this one has no memory, and whoever names it calls recall() first,
+  // which calls `recall` to have the bytes put back and end_loan() called.
+  void lend(std::function<void()> recall);
+  void end_loan();
+  // Ends a loan whose bytes are lost: the storage never has memory again.
+  void lose();
+  bool is_lent() const { return recall_ != nullptr; }
+  void recall() const;
 
   void follow(std::byte* payload) noexcept override;
 
@@ -78,6 +94,7 @@ class StorageSlot final : public evict::Tenant {
   c10::weak_intrusive_ptr<c10::StorageImpl> storage_;
   std::string name_;
   StorageSlot** place_ = nullptr;
+  std::function<void()> recall_;  // while the place is lent
   std::atomic<std::uint64_t> num_writes_{0};
 };
 

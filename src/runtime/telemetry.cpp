@@ -96,6 +96,7 @@ std::string Plan::to_json() const {
   json["num_chunks"] = num_chunks;
   json["model_data_bytes"] = model_data_bytes;
   json["state_saved_bytes"] = state_saved_bytes;
+  json["reused_bytes"] = reused_bytes;
   json["num_parameters"] = num_parameters;
   json["content_by_kind"] = by_kind(content_by_kind);
   json["tiers"] = Json::array();

@@ -92,6 +92,7 @@ struct Plan {
   std::uint64_t chunk_bytes = 0;
   std::uint64_t num_chunks = 0;         // of the param list
   std::uint64_t model_data_bytes = 0;   // all lists
+  std::uint64_t reused_bytes = 0;       // that gradients would take more if they did not take their parameters' places
   std::uint64_t state_saved_bytes = 0;  // what these would be more if optimizer state were fp32
   std::uint64_t num_parameters = 0;     // elements
   std::vector<TierPlan> tiers;

@@ -45,7 +45,7 @@ CATCH_TEST_CASE("an unknown key names its path and the nearest known key") {
 CATCH_TEST_CASE("a key that resembles none is told what there is") {
   CATCH_CHECK(read_complaint(R"({"a": 1})").starts_with("a: unknown key; known here: device, tiers, "));
   CATCH_CHECK(read_complaint(R"({"placement": {"policy": 1}})") ==
-              "placement.policy: unknown key; known here: eviction, activations");
+              "placement.policy: unknown key; known here: eviction, activations, grad_mode");
 }
 
 CATCH_TEST_CASE("a key of another section names where it belongs") {
@@ -105,15 +105,15 @@ CATCH_TEST_CASE("impossible values are refused while reading") {
       "{'optimizer': {'params': {'lr': '0.1'}}}", "{'optimizer': {'params': {'betas': [0.9]}}}",
       "{'optimizer': {'params': {'betas': [0.9, 1]}}}", "{'optimizer': {'params': {'betas': [-0.1, 0.9]}}}",
       "{'optimizer': {'params': {'eps': -1e-8}}}", "{'optimizer': {'params': {'weight_decay': -0.1}}}",
-      "{'optimizer': {'params': {'state_dtype': 'int8'}}}",
-      "{'optimizer': {'params': {'momentum': -0.1}}}", "{'optimizer': {'params': {'use_hybrid_adam': null}}}",
-      "{'optimizer': {'param_groups': {}}}", "{'optimizer': {'param_groups': [1]}}",
-      "{'optimizer': {'param_groups': [{'lr': 1}]}}", "{'optimizer': {'param_groups': [{'match': []}]}}",
-      "{'gradient_clipping': -1}", "{'train_batch_size': -1}", "{'train_batch_size': 1.5}", "{'bf16': {'enabled': 1}}",
-      "{'fp16': {'enabled': 'auto'}}", "{'fp16': {'hysteresis': 0}}", "{'fp16': {'loss_scale': -1}}",
-      "{'fp16': {'min_loss_scale': 0}}", "{'fp16': {'initial_scale_power': 128}}", "{'precision': {'keep_fp32': 1}}",
+      "{'optimizer': {'params': {'state_dtype': 'int8'}}}", "{'optimizer': {'params': {'momentum': -0.1}}}",
+      "{'optimizer': {'params': {'use_hybrid_adam': null}}}", "{'optimizer': {'param_groups': {}}}",
+      "{'optimizer': {'param_groups': [1]}}", "{'optimizer': {'param_groups': [{'lr': 1}]}}",
+      "{'optimizer': {'param_groups': [{'match': []}]}}", "{'gradient_clipping': -1}", "{'train_batch_size': -1}",
+      "{'train_batch_size': 1.5}", "{'bf16': {'enabled': 1}}", "{'fp16': {'enabled': 'auto'}}",
+      "{'fp16': {'hysteresis': 0}}", "{'fp16': {'loss_scale': -1}}", "{'fp16': {'min_loss_scale': 0}}",
+      "{'fp16': {'initial_scale_power': 128}}", "{'precision': {'keep_fp32': 1}}",
       "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'fifo'}}",
-      "{'placement': {'activations': 'drop'}}", "{'prefetch': 1025}",
+      "{'placement': {'activations': 'drop'}}", "{'placement': {'grad_mode': 'own'}}", "{'prefetch': 1025}",
       "{'io': {'engine': 'uring'}}", "{'io': {'block_size': 4095}}", "{'io': {'block_size': 0}}",
       "{'io': {'queue_depth': 0}}", "{'io': {'queue_depth': 1025}}", "{'cpu': {'threads': -1}}",
       "{'default_chunk_size': 0}", "{'default_chunk_size': 1e18}");

@@ -107,6 +107,13 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
   CATCH_CHECK(EngineConfig::from_json(config.to_json()).to_json() == config.to_json());
 }
 
+CATCH_TEST_CASE("grad_mode is separate unless reuse is asked for") {
+  CATCH_CHECK(EngineConfig().placement.grad_mode == GradMode::kSeparate);
+  const auto config = EngineConfig::from_json(R"({"placement": {"grad_mode": "reuse"}, "bf16": {"enabled": true}})");
+  CATCH_CHECK_NOTHROW(config.validate());
+  CATCH_CHECK(config.placement.grad_mode == GradMode::kReuse);
+}
+
 CATCH_TEST_CASE("a limit is bytes when whole, a share when a fraction") {
   CATCH_CHECK(cpu_limit("1").bytes == 1);
   CATCH_CHECK(cpu_limit("1.0").share == 1.0);

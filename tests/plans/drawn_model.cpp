@@ -18,7 +18,10 @@ using torch::Tensor;
 torch::Generator generator(int sample) {
   return at::detail::createCPUGenerator(1000 + static_cast<std::uint64_t>(sample));
 }
-Tensor normal(const std::vector<std::int64_t>& sizes, int sample) { return torch::randn(sizes, generator(sample)); }
+// In the dtype of the module's first parameter, whatever precision it was given.
+Tensor normal(const nn::Module& module, const std::vector<std::int64_t>& sizes, int sample) {
+  return torch::randn(sizes, generator(sample)).to(module.parameters().front().scalar_type());
+}
 Tensor integers(std::int64_t end, const std::vector<std::int64_t>& sizes, int sample) {
   return torch::randint(end, sizes, generator(sample));
 }
@@ -97,7 +100,7 @@ DrawnModel draw_recurrent(const char* kind, Draw& draw, std::int64_t elements) {
        {"batch", batch}},
       [options] { return std::make_shared<Recurrent<Rnn>>(options); },
       [=](Recurrent<Rnn>& net, int sample, double share) {
-        const auto x = normal({shortened(length, share), batch, input}, sample);
+        const auto x = normal(net, {shortened(length, share), batch, input}, sample);
         return std::get<0>(net.rnn(x)).pow(2).mean();
       });
 }
@@ -140,7 +143,7 @@ DrawnModel draw_convolutions(Draw& draw, std::int64_t elements) {
        {"classes", classes}},
       [=] { return std::make_shared<ConvNet>(depth, channels, classes); },
       [=](ConvNet& net, int sample, double share) {
-        const auto logits = net.forward(normal({shortened(batch, share), 3, size, size}, sample));
+        const auto logits = net.forward(normal(net, {shortened(batch, share), 3, size, size}, sample));
         return F::cross_entropy(logits, integers(classes, {logits.size(0)}, sample));
       });
 }
@@ -171,7 +174,7 @@ DrawnModel draw_encoder(Draw& draw, std::int64_t elements) {
        {"batch", batch}},
       [=] { return std::make_shared<Encoder>(width, heads, layers, inner, dropout); },
       [=](Encoder& net, int sample, double share) {
-        return net.encoder(normal({shortened(length, share), batch, width}, sample)).pow(3).mean();
+        return net.encoder(normal(net, {shortened(length, share), batch, width}, sample)).pow(3).mean();
       });
 }
 
@@ -204,7 +207,7 @@ DrawnModel draw_awkward(Draw& draw, std::int64_t elements) {
   return drawn<Awkward>(
       {{"kind", "awkward"}, {"width", width}, {"batch", batch}}, [=] { return std::make_shared<Awkward>(width); },
       [=](Awkward& net, int sample, double share) {
-        return net.forward(normal({shortened(batch, share), width}, sample), sample % 3 == 0).pow(2).mean();
+        return net.forward(normal(net, {shortened(batch, share), width}, sample), sample % 3 == 0).pow(2).mean();
       });
 }
 
@@ -251,7 +254,7 @@ DrawnModel draw_wide(Draw& draw, std::int64_t elements) {
       {{"kind", "wide"}, {"narrow", narrow}, {"wide", wide}, {"batch", batch}},
       [=] { return std::make_shared<Wide>(narrow, wide); },
       [=](Wide& net, int sample, double share) {
-        const auto h = torch::tanh(net.in(normal({shortened(batch, share), 8}, sample)));
+        const auto h = torch::tanh(net.in(normal(net, {shortened(batch, share), 8}, sample)));
         return net.out(h).pow(2).mean();
       });
 }

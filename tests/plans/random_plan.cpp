@@ -63,6 +63,20 @@ void draw_schedule(Draw& draw, Job& job) {
   job.evaluates = draw.chance(40);
 }
 
+// Norms stay in fp32: a batch norm needs it.
+void draw_precision(Draw& draw, Job& job) {
+  auto& config = job.config;
+  config.bf16.enabled = draw.chance(30);
+  config.fp16.enabled = !config.bf16.enabled && draw.chance(35);
+  config.fp16.initial_scale_power = static_cast<int>(draw.one_of({0, 8, 16}));
+  config.fp16.loss_scale_window = static_cast<int>(draw.between(1, 3));
+  if (!config.bf16.enabled && !config.fp16.enabled) return;
+  config.precision.keep_fp32 = {"*norm*"};
+  if (draw.chance(25)) config.data_types.grad_accum_dtype = GradAccumDtype::kFp32;
+  const bool reuses = draw.chance(60) && job.num_passes == 1 && !config.data_types.grad_accum_dtype;
+  if (reuses) config.placement.grad_mode = GradMode::kReuse;
+}
+
 void draw_faults(Draw& draw, tests::FaultOrders& faults) {
   faults.short_transfers = draw.chance(15);
   faults.interrupted = draw.chance(20);
@@ -156,6 +170,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   if (config.device == "simulated") plan.shares[static_cast<int>(Tier::kGpu)] = draw_share(draw, 100);
   plan.shares[static_cast<int>(Tier::kCpu)] = draw_share(draw, config.device == "cpu" ? 85 : 50);
   if (!config.tiers.nvme.paths.empty()) plan.shares[static_cast<int>(Tier::kNvme)] = draw_share(draw, 40);
+  draw_precision(draw, plan.job);
   return plan;
 }
 
@@ -173,6 +188,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   if (job.config.device == "simulated") tiers.gpu.limit.bytes = draw_limit(draw, 64 * kKiB, 128 * kMiB);
   if (draw.chance(85)) tiers.cpu.limit.bytes = draw_limit(draw, 100 * kMiB, 500 * kMiB);
   if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
+  draw_precision(draw, job);
   return job;
 }
 

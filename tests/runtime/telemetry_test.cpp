@@ -215,9 +215,10 @@ CATCH_TEST_CASE("residents of a trace have names for people") {
 CATCH_TEST_CASE("the plan foretells the peaks of later steps from the first pass") {
   const bool bf16 = GENERATE(false, true);
   const auto ample = simulated(adamw_config(), kAmple);
-  for (auto config : {adamw_config(), three_tiers(), ample, with_activations(three_tiers(), ActivationPlacement::kKeep, 2),
-                      with_activations(three_tiers(), ActivationPlacement::kOffload, 2),
-                      with_activations(ample, ActivationPlacement::kOffload, 0)}) {
+  for (auto config :
+       {adamw_config(), three_tiers(), ample, with_activations(three_tiers(), ActivationPlacement::kKeep, 2),
+        with_activations(three_tiers(), ActivationPlacement::kOffload, 2),
+        with_activations(ample, ActivationPlacement::kOffload, 0)}) {
     config.bf16.enabled = bf16;
     CATCH_CAPTURE(bf16, config.device, static_cast<int>(config.placement.activations), config.prefetch);
     Training training(config);
