@@ -25,6 +25,16 @@ target_include_directories(asterias_public INTERFACE
   "$<BUILD_INTERFACE:${headers}>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 target_link_libraries(asterias_public INTERFACE "$<LINK_ONLY:asterias_runtime>" libtorch::cpu)
 
+# Compiles a program of this build again when a public header was written anew: ninja looks at what objects include before they are.
+function(asterias_compile_after_public_headers target)
+  get_target_property(files ${target} SOURCES)
+  get_target_property(folder ${target} SOURCE_DIR)
+  foreach(file IN LISTS files)
+    cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY "${folder}")
+    set_property(SOURCE "${file}" TARGET_DIRECTORY ${target} APPEND PROPERTY OBJECT_DEPENDS "${PROJECT_BINARY_DIR}/public_headers.stamp")
+  endforeach()
+endfunction()
+
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/asterias")
 install(TARGETS asterias_public asterias_runtime asterias_hybrid_adam asterias_evict asterias_chunk asterias_device asterias_base
   EXPORT asteriasTargets)
