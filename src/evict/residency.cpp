@@ -256,7 +256,10 @@ void Residency::refuse_two_places(const Want& want, Tier tier) const {
 
 void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
   const Lock lock(mutex_);
-  for (const Want& want : wants) unpin(want.resident, tier);
+  for (const Want& want : wants) {
+    if (want.access != Access::kRead) invalidate_others(want.resident, tier);  // read elsewhere since, written here
+    unpin(want.resident, tier);
+  }
 }
 
 bool Residency::is_pinned(const Resident* resident) const {
@@ -374,7 +377,8 @@ void Residency::claim(Resident* resident, Tier tier, Access access) {
 
 void Residency::invalidate_others(Resident* resident, Tier tier) {
   for (const Tier other : hierarchy_.levels())
-    if (other != tier && resident->on(other).state == CopyState::kCurrent) drop(resident, other);
+    if (other != tier && resident->on(other).state == CopyState::kCurrent && resident->on(other).pins == 0)
+      drop(resident, other);
 }
 
 void Residency::prefetch(Resident* resident, Tier tier) {

@@ -272,7 +272,7 @@ void release_last_outputs() {
 }
 
 Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tensor>& tensors, evict::Access access)
-    : residency_(std::move(residency)), tensors_(tensors) {
+    : residency_(std::move(residency)), tensors_(tensors), access_(access) {
   if (!residency_) return;
   for (const auto& tensor : tensors_)  // first: a recall moves another storage, which may be among them
     visit_storages(tensor, [&](c10::StorageImpl* storage) {
@@ -283,17 +283,26 @@ Pin::Pin(std::shared_ptr<evict::Residency> residency, const std::vector<at::Tens
     visit_storages(tensor, [&](c10::StorageImpl* storage) {
       auto* slot = StorageSlot::find(residency_, storage);
       if (!slot) return;
-      if (access != evict::Access::kRead) slot->note_write();
       wants_.push_back({slot->resident(), access});
     });
+  note_writes();
   residency_->acquire(wants_, residency_->hierarchy().compute_tier());
   bury();
 }
 
 Pin::~Pin() {
   if (!residency_) return;
+  note_writes();  // those since somebody looked
   residency_->release(wants_, residency_->hierarchy().compute_tier());
   bury();
+}
+
+void Pin::note_writes() const {
+  if (access_ == evict::Access::kRead) return;
+  for (const auto& tensor : tensors_)
+    visit_storages(tensor, [](c10::StorageImpl* storage) {
+      if (auto* slot = StorageSlot::of(storage)) slot->note_write();
+    });
 }
 
 }  // namespace asterias::runtime

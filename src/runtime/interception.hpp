@@ -65,9 +65,12 @@ class Pin {
   ~Pin();
 
  private:
+  void note_writes() const;
+
   std::shared_ptr<evict::Residency> residency_;
   std::vector<evict::Want> wants_;
   std::vector<at::Tensor> tensors_;
+  evict::Access access_ = evict::Access::kRead;
 };
 
 }  // namespace asterias::runtime

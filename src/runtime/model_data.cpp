@@ -32,6 +32,11 @@ std::size_t laid_out_elements(const ParameterRecord& record) {
   return static_cast<std::size_t>(c10::multiply_integers(record.sizes));
 }
 
+bool has_laid_out_shape(const ParameterRecord& record) {
+  return record.tensor.sizes() == at::IntArrayRef(record.sizes) &&
+         record.tensor.strides() == at::IntArrayRef(record.strides);
+}
+
 // The update is elementwise over the tensor's own range of its storage, whatever the order of its dimensions.
 bool is_dense(const at::Tensor& tensor) { return tensor.is_non_overlapping_and_dense() || tensor.numel() == 0; }
 
@@ -410,14 +415,21 @@ void ModelData::give_storage(const ParameterRecord& record, const c10::Storage& 
 
 void ModelData::reclaim() {
   for (auto& record : parameters_) {
-    const auto* slot = record.tensor.has_storage() ? StorageSlot::of(record.tensor) : nullptr;
-    if (!slot || slot->resident() != chunks_[record.chunk].param) {
+    if (!lies_in_place(record)) {
       if (record.lent) recall(record);  // or its gradient would be overwritten
       take_back(record);
-    } else if (slot->num_writes() != record.num_writes) {
-      follow_writes(record, slot->num_writes());
+    } else if (const auto num_writes = StorageSlot::of(record.tensor)->num_writes(); num_writes != record.num_writes) {
+      follow_writes(record, num_writes);
     }
   }
+}
+
+bool ModelData::lies_in_place(const ParameterRecord& record) const {
+  const at::Tensor& tensor = record.tensor;
+  const auto* slot = tensor.has_storage() ? StorageSlot::of(tensor) : nullptr;
+  if (!slot || slot->resident() != chunks_[record.chunk].param || !has_laid_out_shape(record)) return false;
+  const auto size = at::elementSize(record.dtype);
+  return slot->offset_bytes() + static_cast<std::uint64_t>(tensor.storage_offset()) * size == record.offset * size;
 }
 
 void ModelData::take_back(ParameterRecord& record) {
@@ -425,14 +437,18 @@ void ModelData::take_back(ParameterRecord& record) {
   const auto dtype = tensor.scalar_type();
   const bool becomes_master = dtype == at::kFloat && chunks_[record.chunk].master;
   const bool fits = tensor.has_storage() && tensor.device().is_cpu() && (dtype == record.dtype || becomes_master) &&
-                    tensor.sizes() == at::IntArrayRef(record.sizes) &&
-                    tensor.strides() == at::IntArrayRef(record.strides) && tensor.storage_offset() == 0 &&
+                    has_laid_out_shape(record) && tensor.storage_offset() == 0 &&
                     tensor.storage().nbytes() == tensor_bytes(tensor);
   if (!fits)
     throw StateError(StateError::Cause::kMisuse, "parameter '" + record.name +
                                                      "' was given other data (set_data, load, to) of another shape, "
                                                      "dtype or layout than the engine laid out; make "
                                                      "such changes in model_func");
+  if (const auto* slot = StorageSlot::of(tensor); slot && slot->resident()->is_chunk)
+    throw StateError(StateError::Cause::kMisuse, "parameter '" + record.name + "' was given the data of " +
+                                                     slot->name() +
+                                                     " itself; give it a copy (set_data(data.clone())), or tie the "
+                                                     "two in model_func");
   const auto moved =
       move_into_chunk(tensor.storage(), dtype, record.chunk, record.offset, "parameter '" + record.name + "'");
   if (dtype != record.dtype) give_storage(record, moved, 0);
@@ -473,8 +489,9 @@ void ModelData::refuse_unscaled(ParameterRecord& record) const {
   record.tensor.mutable_grad().reset();
   throw StateError(StateError::Cause::kMisuse,
                    "fp16: the gradient of '" + record.name +
-                       "' is that of a loss without the loss scale and was dropped; call engine.backward(loss) instead "
-                       "of loss.backward()");
+                       "' is that of a loss without this engine's loss scale and was dropped; call "
+                       "engine.backward(loss) instead of loss.backward(), and while another engine's backward goes "
+                       "through this module, freeze its parameters (requires_grad_(false))");
 }
 
 void ModelData::take_gradient(ParameterRecord& record) {
@@ -594,17 +611,23 @@ void ModelData::use_up_gradients() {
   for (auto& record : parameters_) record.tensor.mutable_grad().reset();
 }
 
+bool ModelData::has_routed_gradient(const ParameterRecord& record) {
+  const at::Tensor& gradient = record.tensor.grad();
+  return record.grad_slot && StorageSlot::of(gradient) == record.grad_slot &&
+         gradient.sizes() == record.tensor.sizes() && gradient.strides() == record.tensor.strides() &&
+         gradient.storage_offset() == 0;
+}
+
 double ModelData::grad_square_sum(ParameterRecord& record) const {
   const at::Tensor& gradient = record.tensor.grad();
-  const auto* slot = StorageSlot::of(gradient);
-  const bool is_routed = slot && slot == record.grad_slot;
-  if (is_routed && record.grad_sum_writes == slot->num_writes()) return record.grad_square_sum;
+  const auto* slot = has_routed_gradient(record) ? record.grad_slot : nullptr;
+  if (slot && record.grad_sum_writes == slot->num_writes()) return record.grad_square_sum;
   const at::NoGradGuard no_grad;
   const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
   const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
   record.grad_square_sum = hybrid_adam::sum_of_squares({dense.const_data_ptr(), number_type(dense.scalar_type())},
                                                        static_cast<std::size_t>(dense.numel()));
-  record.grad_sum_writes = is_routed ? slot->num_writes() : ParameterRecord::kNotSummed;
+  record.grad_sum_writes = slot ? slot->num_writes() : ParameterRecord::kNotSummed;
   return record.grad_square_sum;
 }
 

@@ -122,7 +122,7 @@ class ModelData {
 
   // Takes parameters back that were given other data since (set_data, torch::load): copied into their chunks; fp32 data
   // of a 16-bit parameter becomes its master. Masters follow what was written in place. Costs a comparison per
-  // parameter otherwise. StateError when the data does not fit what was laid out.
+  // parameter otherwise. StateError when the data does not fit what was laid out, or is another parameter's own.
   void reclaim();
 
   // While off, a gradient that becomes final is dropped with a StateError: its loss was not scaled. On at first.
@@ -163,6 +163,8 @@ class ModelData {
   // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been
   // touched since. REQUIRES: a strided gradient, fp32 or of the parameter's dtype.
   double grad_square_sum(ParameterRecord& record) const;
+  // True where the gradient is what lies in its place, element by element: neither another tensor nor a view of it.
+  static bool has_routed_gradient(const ParameterRecord& record);
 
  private:
   class GradientRoute;
@@ -200,6 +202,7 @@ class ModelData {
   void copy_elements(const c10::Storage& from, at::ScalarType from_dtype, evict::Resident* list, at::ScalarType dtype,
                      std::uint64_t offset, Tier tier);
   static void give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset);
+  bool lies_in_place(const ParameterRecord& record) const;
   void take_back(ParameterRecord& record);
   void follow_writes(ParameterRecord& record, std::uint64_t num_writes);
   void route_gradients();

@@ -312,9 +312,8 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   segment.rounding =
       hybrid_adam::make_rounding_key(seed_, static_cast<std::uint64_t>(segment.num_steps), data_.index_of(record));
   const torch::Tensor& gradient = record.tensor.grad();
-  if (!record.grad_slot || runtime::StorageSlot::of(gradient) != record.grad_slot) {
+  if (!data_.has_routed_gradient(record))
     segment.stray_gradient = data_.copy_out(gradient.to(torch::kFloat), record.tensor.strides());
-  }
   if (record.fills_storage)
     replaced_bytes_[record.chunk] += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
   stepped_.push_back(&record);

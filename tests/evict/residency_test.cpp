@@ -208,6 +208,20 @@ CATCH_TEST_CASE("residency: a write where others are pinned elsewhere is refused
   CATCH_CHECK(rig.reads(chunk, 2));
 }
 
+CATCH_TEST_CASE("residency: what is written after others looked from another tier is the newest all the same",
+                "[evict]") {
+  Rig rig({2, 2, 4});
+  auto* chunk = rig.make_chunk();
+  rig.write(chunk, 1);
+  const auto held = rig.acquire({{chunk, Access::kWrite}}, Tier::kGpu);
+  CATCH_CHECK(rig.reads(chunk, 1, Tier::kCpu));
+  write_version(rig.residency->address(chunk, Tier::kGpu), kPage, 2);
+  rig.residency->release(held, Tier::kGpu);
+  CATCH_CHECK(rig.reads(chunk, 2, Tier::kCpu));
+  CATCH_CHECK(rig.reads(chunk, 2, Tier::kGpu));
+  rig.check_books();
+}
+
 CATCH_TEST_CASE("residency: prefetch takes no eviction, and what it brought is a hit", "[evict]") {
   Rig rig({2, 4, 4});
   auto *a = rig.make_chunk(), *b = rig.make_chunk(), *c = rig.make_chunk();

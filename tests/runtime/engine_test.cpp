@@ -569,6 +569,78 @@ CATCH_TEST_CASE_METHOD(OneThread, "parameters that set_data or torch::load repla
   CATCH_CHECK_THROWS_WITH(engine(batch(1)), Contains("layer3.weight") && Contains("another shape"));
 }
 
+CATCH_TEST_CASE_METHOD(OneThread, "parameters can swap copies of their data", "[engine]") {
+  check_same_bits(adamw_config(), make_deep, [](auto& run) {
+    for (int i = 0; i < 4; ++i) {
+      if (i == 2) {
+        auto &a = run.module->layers[1]->weight, &b = run.module->layers[2]->weight;
+        const auto was_a = a.data().clone();
+        a.set_data(b.data().clone());
+        b.set_data(was_a);
+      }
+      train_step(run, i);
+    }
+  });
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "a parameter cannot be given another one's own data, nor a part of its own",
+                       "[engine]") {
+  for (const bool is_half : {false, true}) {
+    auto config = adamw_config();
+    config.bf16.enabled = is_half;
+    auto [engine, optimizer] = initialize_engine(make_deep, simulated(config, kAmple));
+    const auto forward = [&held = engine] { return held(batch(1)); };
+    auto& weight = engine.module()->layers[3]->weight;
+    const auto own = weight.data().clone();
+    weight.set_data(engine.module()->layers[4]->weight.data());
+    CATCH_CHECK_THROWS_WITH(
+        forward(), Contains("layer3.weight") && Contains("of parameter 'layer4.weight'") && Contains("clone()"));
+    weight.set_data(own);
+    CATCH_CHECK_NOTHROW(forward());
+    weight.set_data(weight.data().narrow(0, 32, 32));
+    CATCH_CHECK_THROWS_WITH(forward(), Contains("layer3.weight") && Contains("another shape"));
+    weight.set_data(own.t());
+    CATCH_CHECK_THROWS_WITH(forward(), Contains("layer3.weight") && Contains("layout"));
+  }
+}
+
+// ---- gradients of another layout ------------------------------------------------------------------------------------
+
+CATCH_TEST_CASE_METHOD(OneThread, "a gradient may be a view of what lies in its place", "[engine]") {
+  using View = torch::Tensor (*)(const torch::Tensor&);
+  const auto train_with = [](const EngineConfig& config, View view, bool is_copied) {
+    return run_engine(config, make_deep,
+                      [=](auto& run) {
+                        auto& weight = run.module->layers[1]->weight;
+                        for (int i = 0; i < 3; ++i) {
+                          weight.mutable_grad().reset();  // torch's zero_grad() cannot detach a view
+                          run.optimizer.zero_grad();
+                          run.backward((run(batch(i)) - 0.1).pow(2).mean());
+                          const torch::NoGradGuard no_grad;
+                          const torch::Tensor seen = view(weight.grad());
+                          weight.mutable_grad() = is_copied ? seen.contiguous() : seen;
+                          run.optimizer.step();
+                        }
+                      })
+        .outcome;
+  };
+  auto half = adamw_config();
+  half.bf16.enabled = true;
+  for (auto config : {adamw_config(), half}) {
+    for (const double clip : {0.0, 1e-2}) {
+      for (const auto mode : {GradMode::kSeparate, GradMode::kReuse}) {
+        if (mode == GradMode::kReuse && !config.bf16.enabled) continue;
+        config.gradient_clipping = clip;
+        config.placement.grad_mode = mode;
+        for (const View view : {View{[](const torch::Tensor& grad) { return grad.t(); }},
+                                View{[](const torch::Tensor& grad) { return grad.narrow(0, 3, 1).expand_as(grad); }}})
+          CATCH_CHECK(difference(train_with(simulated(config, kAmple), view, true),
+                                 train_with(simulated(config, kAmple), view, false)) == "");
+      }
+    }
+  }
+}
+
 CATCH_TEST_CASE_METHOD(OneThread, "what outlived an engine keeps its bits under the next one", "[engine]") {
   const auto config = with_room(tight());
   torch::manual_seed(3);

@@ -206,6 +206,25 @@ CATCH_TEST_CASE_METHOD(OneThread, "data set into a 16-bit parameter goes to its 
   CATCH_CHECK_THROWS_WITH(engine.parameter("layer1.weight"), Contains("layer1.weight") && Contains("dtype"));
 }
 
+CATCH_TEST_CASE_METHOD(OneThread, "what is written through a pin after a forward pass goes to the master as well",
+                       "[precision]") {
+  for (const auto mode : {GradMode::kSeparate, GradMode::kReuse}) {
+    auto config = bf16_config();
+    config.optimizer.params.lr = 0;
+    config.placement.grad_mode = mode;
+    auto [engine, optimizer] = initialize_engine(make_deep, simulated(config, kAmple));
+    const Tensor weight = engine.module()->layers[3]->weight;
+    {
+      const auto pin = engine.pin(weight);
+      engine.backward((engine(batch(0)) - 0.1).pow(2).mean());
+      std::memset(weight.mutable_data_ptr(), 0, weight.nbytes());
+    }
+    optimizer.step();
+    CATCH_CHECK(weight.count_nonzero().item<std::int64_t>() == 0);
+    CATCH_CHECK(engine.parameter("layer3.weight").count_nonzero().item<std::int64_t>() == 0);
+  }
+}
+
 CATCH_TEST_CASE_METHOD(OneThread, "the fingerprint notices a master's bit that the parameter does not show",
                        "[precision]") {
   auto [engine, optimizer] = initialize_engine(make_deep, simulated(bf16_config(), kAmple));

@@ -140,4 +140,32 @@ CATCH_TEST_CASE_METHOD(OneThread, "a second engine must ask for the same tiers, 
   CATCH_CHECK(engine.stats().step == 1);
 }
 
+CATCH_TEST_CASE_METHOD(OneThread, "in fp16 another engine's backward goes through frozen parameters only",
+                       "[two_engines]") {
+  auto config = adamw_config();
+  config.fp16.enabled = true;
+  config.fp16.initial_scale_power = 8;
+  auto [generator, optimizer_g] = initialize_engine(make_generator, simulated(config, kAmple));
+  auto [discriminator, optimizer_d] = initialize_engine(make_discriminator, simulated(config, kAmple));
+  generator.eval();  // buffers change while training
+  discriminator.eval();
+  const auto before_g = generator.fingerprint(), before_d = discriminator.fingerprint();
+  const auto backward = [&g = generator, &d = discriminator] { g.backward(realness(d(g(batch(0))), 1)); };
+  CATCH_CHECK_THROWS_WITH(backward(), Contains("another engine's backward") && Contains("requires_grad_(false)"));
+  for (const auto& parameter : discriminator.module()->parameters()) {
+    CATCH_CHECK(!parameter.grad().defined());
+    parameter.set_requires_grad(false);
+  }
+  optimizer_g.zero_grad();
+  CATCH_CHECK_NOTHROW(backward());
+  optimizer_g.step();
+  optimizer_d.step();
+  CATCH_CHECK(generator.fingerprint() != before_g);
+  CATCH_CHECK(discriminator.fingerprint() == before_d);
+  for (const auto& parameter : discriminator.module()->parameters()) parameter.set_requires_grad(true);
+  discriminator.backward(realness(discriminator(batch(1)), 1));
+  optimizer_d.step();
+  CATCH_CHECK(discriminator.fingerprint() != before_d);
+}
+
 }  // namespace asterias::test
