@@ -44,6 +44,7 @@ class MoveTicket {
 
   // Blocks until every transfer has ended, then throws the first error.
   void wait() {
+    for (const auto& ticket : tickets_) ticket.hurry();
     std::exception_ptr first;
     for (auto& ticket : tickets_) try {
         ticket.wait();

@@ -20,8 +20,15 @@ struct Ticket::Promise::State {
   std::exception_ptr error;
   Clock::time_point started_at = Clock::now();
   Clock::time_point ended_at;
+  std::weak_ptr<Queued> queued;  // set before there is a ticket
+
+  void hurry() const noexcept {
+    if (done.load(std::memory_order_acquire)) return;
+    if (const auto transfer = queued.lock()) transfer->hurry();
+  }
 
   void wait() {
+    hurry();
     if (done.load(std::memory_order_acquire)) return;
     std::unique_lock lock(mutex);
     ended.wait(lock, [this] { return done.load(std::memory_order_relaxed); });
@@ -29,6 +36,8 @@ struct Ticket::Promise::State {
 };
 
 Ticket::Promise::Promise() : state_(std::make_shared<State>()) {}
+
+void Ticket::Promise::tell_when_awaited(std::weak_ptr<Queued> queued) noexcept { state_->queued = std::move(queued); }
 
 void Ticket::Promise::begin() noexcept {
   const std::lock_guard lock(state_->mutex);
@@ -71,6 +80,10 @@ bool Ticket::done() const noexcept { return !state_ || state_->done.load(std::me
 
 Ticket::Clock::time_point Ticket::started_at() const noexcept { return state_->started_at; }
 Ticket::Clock::time_point Ticket::ended_at() const noexcept { return state_->ended_at; }
+
+void Ticket::hurry() const noexcept {
+  if (state_) state_->hurry();
+}
 
 void Ticket::wait() {
   if (!state_) return;

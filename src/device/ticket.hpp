@@ -8,6 +8,7 @@
 //     dropped).
 //   * wait() returns or throws the same thing every time.
 //   * started_at() <= ended_at(): what the drive or the link did, however late somebody looks.
+//   * Whoever waits says so first (hurry), so a transfer that is waited for can go before those that are not.
 //
 // Threading: one owner; the completing side is on another thread. Move-only.
 #pragma once
@@ -22,6 +23,15 @@ class Ticket {
  public:
   using Clock = std::chrono::steady_clock;
 
+  // What stands in a queue and may go to its front.
+  class Queued {
+   public:
+    virtual void hurry() noexcept = 0;  // called from any thread, also after completion, and more than once
+
+   protected:
+    ~Queued() = default;
+  };
+
   // The side that completes. One call to complete() in all, from any thread.
   class Promise {
    public:
@@ -29,6 +39,8 @@ class Ticket {
     // Notes that the transfer leaves its queue and starts. Without a call it started when the promise was made.
     void begin() noexcept;
     void complete(std::exception_ptr error = nullptr) noexcept;
+    // Has `queued` told when somebody waits. REQUIRES: before ticket().
+    void tell_when_awaited(std::weak_ptr<Queued> queued) noexcept;
     Ticket ticket() const;  // REQUIRES: called once, before complete() may be.
 
    private:
@@ -51,6 +63,9 @@ class Ticket {
   Clock::time_point started_at() const noexcept;
   Clock::time_point ended_at() const noexcept;
   bool is_of_transfer() const noexcept { return state_ != nullptr; }
+
+  // Says that somebody waits, as wait() and the destructor do by themselves. Never blocks on the transfer.
+  void hurry() const noexcept;
 
   // Blocks until the transfer has ended; throws its error, if it has one.
   void wait();

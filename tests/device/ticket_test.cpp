@@ -88,6 +88,47 @@ CATCH_TEST_CASE("destruction and assignment wait for the transfer", "[device]") 
   }
 }
 
+// Completes only when somebody says that it is waited for.
+class LazyTransfer final : public Ticket::Queued {
+ public:
+  void hurry() noexcept override {
+    if (!std::exchange(hurried_, true)) promise.complete();
+  }
+  Ticket::Promise promise;
+
+ private:
+  bool hurried_ = false;
+};
+
+CATCH_TEST_CASE("waiting hurries the transfer", "[device]") {
+  for (const bool by_destructor : {false, true}) {
+    const auto transfer = std::make_shared<LazyTransfer>();
+    transfer->promise.tell_when_awaited(transfer);
+    Ticket ticket = transfer->promise.ticket();
+    CATCH_CHECK_FALSE(ticket.done());
+    if (by_destructor) {
+      ticket = Ticket();
+    } else {
+      ticket.wait();  // without a word to the transfer this would never end
+      ticket.hurry();
+    }
+  }
+}
+
+CATCH_TEST_CASE("a transfer that is gone needs no hurry", "[device]") {
+  Ticket ticket;
+  ticket.hurry();
+  Ticket::Promise promise;
+  {
+    const auto transfer = std::make_shared<LazyTransfer>();
+    promise.tell_when_awaited(transfer);
+  }
+  ticket = promise.ticket();
+  ticket.hurry();
+  CATCH_CHECK_FALSE(ticket.done());
+  promise.complete();
+}
+
 CATCH_TEST_CASE("a moved ticket leaves a done one behind", "[device]") {
   Ticket::Promise promise;
   Ticket ticket = promise.ticket();
