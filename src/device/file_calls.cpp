@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "device/block_file.hpp"
+#include "device/io_ring.hpp"
 
 namespace asterias::device {
 namespace {
@@ -23,5 +24,7 @@ std::int64_t FileCalls::pwrite(int fd, const void* from, std::size_t bytes, std:
 int FileCalls::allocate(int fd, std::uint64_t offset, std::uint64_t bytes) {
   return fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
 }
+
+std::unique_ptr<IoRing> FileCalls::open_ring(int depth) { return open_io_ring(depth); }
 
 }  // namespace asterias::device

@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "device/block_alignment.hpp"
 #include "device/dead_swap_files.hpp"
 #include "device/swap_file_header.hpp"
 
@@ -58,7 +59,7 @@ FileDescriptor open_new(const std::string& directory, int flags, std::string& pa
   }
 }
 
-void lock(const FileDescriptor& file, const std::string& path) {
+void lock_file(const FileDescriptor& file, const std::string& path) {
   while (flock(file.get(), LOCK_EX) != 0)
     if (errno != EINTR) throw IoError(errno, path, 0, "locking");
 }
@@ -86,13 +87,13 @@ std::int64_t write_start(const FileDescriptor& file, std::span<const std::byte> 
 }  // namespace
 
 SwapFile::SwapFile(const std::string& directory, bool direct, FileCalls& calls)
-    : direct_(direct), owner_pid_(getpid()) {
+    : direct_(direct), owner_pid_(getpid()), file_bytes_(kSwapFileHeaderBytes) {
   require_folder(directory);
   require_a_drive(directory);
   clean_dead_swap_files(directory);
   create_new(directory);
   try {
-    lock(file_, path_);
+    lock_file(file_, path_);
     write_header(calls);
     make_visible(directory);
   } catch (...) {
@@ -144,6 +145,29 @@ void SwapFile::make_visible(const std::string& directory) {
     }
     if (errno != EEXIST) throw IoError(errno, path_, 0, "renaming to " + visible + " of");
   }
+}
+
+void SwapFile::grow(std::uint64_t bytes, FileCalls& calls) {
+  require_aligned("the file size", bytes);
+  const std::lock_guard lock(grow_mutex_);
+  const std::uint64_t wanted = kSwapFileHeaderBytes + bytes;
+  if (wanted <= file_bytes_) return;
+  extend(file_bytes_, wanted, calls);
+  file_bytes_ = wanted;
+}
+
+void SwapFile::extend(std::uint64_t from_bytes, std::uint64_t to_bytes, FileCalls& calls) {
+  int error_number = EINTR;
+  while (error_number == EINTR) error_number = calls.allocate(file_.get(), from_bytes, to_bytes - from_bytes);
+  if (error_number == 0) return;
+  const bool cannot_preallocate = error_number == EOPNOTSUPP;
+  // Also after ENOSPC: what was allocated before the drive was full goes back to it.
+  const bool resized = ftruncate(file_.get(), static_cast<off_t>(cannot_preallocate ? to_bytes : from_bytes)) == 0;
+  if (!cannot_preallocate)
+    throw IoError(error_number, path_, from_bytes, "growing to " + std::to_string(to_bytes) + " bytes");
+  if (!resized) throw IoError(errno, path_, from_bytes, "growing to " + std::to_string(to_bytes) + " bytes");
+  log::warning("the file system of " + path_ +
+               " cannot preallocate; a full drive will show only when it is written to");
 }
 
 }  // namespace asterias::device

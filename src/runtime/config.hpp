@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/io_engine.hpp"
 #include "evict/activation_placement.hpp"
 
 namespace asterias {
@@ -114,10 +115,12 @@ struct PlacementConfig {
 };
 
 struct IoConfig {
-  std::string engine = "threads";
+  IoEngine engine = IoEngine::kAuto;
   std::uint64_t block_bytes = 4 * 1024 * 1024;  // key "block_size"
   int queue_depth = 8;
   bool direct = true;
+
+  bool operator==(const IoConfig&) const = default;
 };
 
 struct CpuConfig {

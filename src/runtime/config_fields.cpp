@@ -312,7 +312,9 @@ void add_machine(Fields<EngineConfig>& fields) {
     fields.push_back(field<EngineConfig>(path, std::move(kind), get));
   };
   add(
-      "io.engine", choice<std::string>({{"threads", "threads"}}), [](auto& c) -> auto& { return c.io.engine; });
+      "io.engine",
+      choice<IoEngine>({{"auto", IoEngine::kAuto}, {"io_uring", IoEngine::kIoUring}, {"threads", IoEngine::kThreads}}),
+      [](auto& c) -> auto& { return c.io.engine; });
   add(
       "io.block_size", size_in_multiples_of(4096), [](auto& c) -> auto& { return c.io.block_bytes; });
   add(

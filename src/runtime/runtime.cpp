@@ -67,6 +67,7 @@ std::unique_ptr<chunk::SwapSpace> open_swap(const EngineConfig& config) {
   options.queue_depth = config.io.queue_depth;
   options.block_bytes = config.io.block_bytes;
   options.direct = config.io.direct;
+  options.engine = config.io.engine;
   std::vector<std::unique_ptr<device::BlockFile>> files;
   std::uint64_t free_bytes = 0;
   for (const auto& path : nvme.paths) {

@@ -209,6 +209,7 @@ inline void check_errors_in_flight(const MakeBlockFile& make) {
   Ticket before = test.file->write(0, part_of(memory, 0, 64 * kKiB));
   Ticket broken = test.file->write(kMiB, part_of(memory, 0, 256 * kKiB));
   Ticket after = test.file->read(0, part_of(memory, 256 * kKiB, 64 * kKiB));
+  for (const Ticket* ticket : {&before, &broken, &after}) ticket->hurry();  // keeps the order, whoever is waited for
   test.calls->open_gate();
   before.wait();
   after.wait();
@@ -255,21 +256,85 @@ inline void check_destructor_waits(const MakeBlockFile& make) {
   opener.join();
 }
 
-inline void check_two_submitters(const MakeBlockFile& make) {
+inline void check_many_submitters(const MakeBlockFile& make) {
   BlockFileUnderTest test(make, {4, 64 * kKiB, true});
   const auto submit = [&](std::uint64_t start, unsigned seed) {
     std::mt19937_64 random(seed);
     PageBlock out(256 * kKiB), in(256 * kKiB);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 10; ++i) {
       fill(part_of(out, 0, out.bytes()), random);
       test.file->write(start, part_of(out, 0, out.bytes())).wait();
       test.file->read(start, part_of(in, 0, in.bytes())).wait();
       if (std::memcmp(in.data(), out.data(), in.bytes()) != 0) throw std::runtime_error("other bytes came back");
     }
   };
-  std::thread other([&] { submit(4 * kMiB, 5); });
-  submit(0, 4);
-  other.join();
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < 8; ++i) others.emplace_back([&submit, i] { submit(i * kMiB, i); });
+  submit(0, 0);
+  for (auto& other : others) other.join();
+}
+
+// Far more requests than places in the queue, all there before the first ends.
+inline void check_overflow(const MakeBlockFile& make) {
+  constexpr std::uint64_t kRequests = 3000;
+  BlockFileUnderTest test(make, {2, 4 * kKiB, true}, kRequests * 4 * kKiB);
+  PageBlock out(kRequests * 4 * kKiB), in(kRequests * 4 * kKiB);
+  std::mt19937_64 random(6);
+  fill(part_of(out, 0, out.bytes()), random);
+  const auto each_page = [](const auto& start) {
+    std::vector<Ticket> tickets;
+    for (std::uint64_t i = 0; i < kRequests; ++i) tickets.push_back(start(i * 4 * kKiB));
+    for (Ticket& ticket : tickets) ticket.wait();
+  };
+  test.calls->close_gate();
+  std::thread opener([&] {
+    test.calls->wait_for_held(2);
+    test.calls->open_gate();
+  });
+  each_page([&](std::uint64_t at) { return test.file->write(at, part_of(out, at, 4 * kKiB)); });
+  opener.join();
+  each_page([&](std::uint64_t at) { return test.file->read(at, part_of(in, at, 4 * kKiB)); });
+  CATCH_CHECK(std::memcmp(in.data(), out.data(), in.bytes()) == 0);
+}
+
+// What is waited for goes before what is not, in the order in which the waiting began; a request that has begun goes on
+// with what is left of it.
+inline void check_priorities(const MakeBlockFile& make) {
+  BlockFileUnderTest test(make, {1, 64 * kKiB, true});
+  PageBlock memory(kMiB);
+  const auto page = part_of(memory, 0, 64 * kKiB);
+  test.calls->close_gate();
+  std::vector<Ticket> tickets;
+  tickets.push_back(test.file->write(0, part_of(memory, 0, 128 * kKiB)));  // its first block takes the only place
+  test.calls->wait_for_held(1);
+  for (std::uint64_t i = 1; i < 5; ++i) tickets.push_back(test.file->write(i * kMiB, page));
+  tickets.push_back(test.file->read(5 * kMiB, page));
+  tickets.push_back(test.file->write(6 * kMiB, part_of(memory, 0, 128 * kKiB)));
+  tickets[5].hurry();
+  tickets[6].hurry();
+  tickets[2].hurry();
+  tickets[5].hurry();  // is where it was
+  test.calls->open_gate();
+  for (Ticket& ticket : tickets) ticket.wait();
+  std::vector<std::uint64_t> order = test.calls->started_offsets();
+  order.erase(order.begin());  // the file's header
+  for (std::uint64_t& offset : order) offset = (offset - 4096) / (64 * kKiB);
+  CATCH_CHECK(order == std::vector<std::uint64_t>{0, 80, 96, 97, 32, 1, 16, 48, 64});
+}
+
+// A ticket may be hurried by one thread while its transfer ends and its file goes.
+inline void check_hurry_at_the_end(const MakeBlockFile& make) {
+  for (int round = 0; round < 20; ++round) {
+    BlockFileUnderTest test(make, {2, 4 * kKiB, true}, kMiB);
+    PageBlock memory(64 * kKiB);
+    const Ticket ticket = test.file->write(0, part_of(memory, 0, 64 * kKiB));
+    std::thread other([&ticket] {
+      while (!ticket.done()) ticket.hurry();
+    });
+    test.file.reset();
+    ticket.hurry();
+    other.join();
+  }
 }
 
 }  // namespace asterias::device::tests

@@ -1,13 +1,12 @@
-#include "device/thread_block_file.hpp"
-
 #include "tests/device/block_file_suite.hpp"
 
 namespace asterias::device::tests {
 namespace {
 
-std::unique_ptr<BlockFile> make(const std::string& directory, const BlockFileOptions& options,
+std::unique_ptr<BlockFile> make(const std::string& directory, BlockFileOptions options,
                                 std::shared_ptr<FileCalls> calls) {
-  return std::make_unique<ThreadBlockFile>(directory, options, std::move(calls));
+  options.engine = IoEngine::kThreads;
+  return create_swap_file(directory, options, std::move(calls));
 }
 
 CATCH_TEST_CASE("thread block file: random traffic", "[device]") { check_random_traffic(make); }
@@ -21,12 +20,15 @@ CATCH_TEST_CASE("thread block file: failed request", "[device][fault]") {
   check_failed_request_waits_for_its_blocks(make);
 }
 CATCH_TEST_CASE("thread block file: destructor waits", "[device]") { check_destructor_waits(make); }
-CATCH_TEST_CASE("thread block file: two submitters", "[device]") { check_two_submitters(make); }
+CATCH_TEST_CASE("thread block file: many submitters", "[device]") { check_many_submitters(make); }
+CATCH_TEST_CASE("thread block file: overflow", "[device]") { check_overflow(make); }
+CATCH_TEST_CASE("thread block file: priorities", "[device]") { check_priorities(make); }
+CATCH_TEST_CASE("thread block file: hurry at the end", "[device]") { check_hurry_at_the_end(make); }
 
 CATCH_TEST_CASE("thread block file: options out of range are all named", "[device]") {
   const asterias::tests::TemporaryFolder folder;
   try {
-    ThreadBlockFile(folder.path(), {0, 1000, true}, std::make_shared<FileCalls>());
+    make(folder.path(), {0, 1000, true}, std::make_shared<FileCalls>());
     CATCH_FAIL("it was made");
   } catch (const ConfigError& error) {
     CATCH_CHECK(error.complaints().size() == 2);

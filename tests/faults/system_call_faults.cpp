@@ -8,10 +8,14 @@
 #include <cstdlib>
 #include <ctime>
 #include <dlfcn.h>
+#include <map>
 #include <mutex>
 #include <sstream>
 #include <string_view>
 #include <unistd.h>
+#include <utility>
+
+#include <liburing.h>
 
 namespace asterias::tests {
 namespace {
@@ -22,7 +26,7 @@ struct Orders {
   std::atomic<int> error_number{0};
   std::atomic<std::uint64_t> drive_bytes{UINT64_MAX};
   std::atomic<bool> short_transfers{false}, interrupted{false};
-  std::atomic<int> io_delay_us{0}, copy_delay_us{0};
+  std::atomic<int> io_delay_us{0}, copy_delay_us{0}, refuse_ring{0};
   std::atomic<std::int64_t> reads{0}, writes{0}, calls{0};
 };
 
@@ -36,6 +40,7 @@ void apply(Orders& orders, const FaultOrders& wanted) {
   orders.interrupted = wanted.interrupted;
   orders.io_delay_us = wanted.io_delay_us;
   orders.copy_delay_us = wanted.copy_delay_us;
+  orders.refuse_ring = wanted.refuse_ring;
 }
 
 // Never destroyed: threads of the program may outlive static objects.
@@ -101,6 +106,58 @@ ssize_t transfer(Next* next, std::atomic<std::int64_t>& count, const std::atomic
   return errno != 0 ? -1 : next(fd, memory, shortened(bytes), offset);
 }
 
+// What a ring's transfers will be said to have failed with, by their tag: the kernel does nothing in their place. A
+// ring has one thread, and only that one comes here for it.
+class Doomed {
+ public:
+  void add(const io_uring* ring, std::uint64_t tag, int error_number) {
+    const std::lock_guard lock(mutex_);
+    errors_[{ring, tag}] = error_number;
+  }
+  // Takes the transfer's error out; 0: it has none.
+  int take(const io_uring* ring, std::uint64_t tag) {
+    const std::lock_guard lock(mutex_);
+    const auto found = errors_.extract({ring, tag});
+    return found.empty() ? 0 : found.mapped();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<const io_uring*, std::uint64_t>, int> errors_;
+};
+
+Doomed& doomed() {
+  static Doomed& the_doomed = *new Doomed;
+  return the_doomed;
+}
+
+void meet_faults(const io_uring* ring, io_uring_sqe& entry) {
+  const bool is_write = entry.opcode == IORING_OP_WRITE;
+  if ((!is_write && entry.opcode != IORING_OP_READ) || !is_swap_file(entry.fd)) return;
+  const int error_number =
+      is_write ? meet_faults(orders().writes, orders().fail_write) : meet_faults(orders().reads, orders().fail_read);
+  entry.len = static_cast<unsigned>(shortened(entry.len));
+  if (error_number == 0) return;
+  const std::uint64_t tag = entry.user_data;
+  io_uring_prep_nop(&entry);
+  entry.user_data = tag;
+  doomed().add(ring, tag, error_number);
+}
+
+void meet_faults_before(io_uring* ring) {
+  for (unsigned at = ring->sq.sqe_head; at != ring->sq.sqe_tail; ++at)
+    meet_faults(ring, ring->sq.sqes[at & *ring->sq.kring_mask]);
+}
+
+void tell_faults_after(io_uring* ring) {
+  unsigned head = 0;
+  io_uring_cqe* entry = nullptr;
+  io_uring_for_each_cqe(ring, head, entry) {
+    const int error_number = doomed().take(ring, entry->user_data);
+    if (error_number != 0) entry->res = -error_number;
+  }
+}
+
 }  // namespace
 
 void order_faults(const FaultOrders& wanted) { apply(orders(), wanted); }
@@ -127,6 +184,8 @@ FaultOrders parse_fault_orders(const std::string& text) {
       wanted.interrupted = number != 0;
     else if (name == "io_delay_us")
       wanted.io_delay_us = number;
+    else if (name == "refuse_ring")
+      wanted.refuse_ring = number;
     else if (name == "copy_delay_us")
       wanted.copy_delay_us = number;
     else {
@@ -154,6 +213,20 @@ ssize_t pread(int fd, void* into, std::size_t bytes, off_t offset) {
 ssize_t pwrite(int fd, const void* from, std::size_t bytes, off_t offset) {
   static auto* const next = next_definition<ssize_t(int, const void*, std::size_t, off_t)>("pwrite");
   return asterias::tests::transfer(next, orders().writes, orders().fail_write, fd, from, bytes, offset);
+}
+
+int io_uring_queue_init(unsigned entries, io_uring* ring, unsigned flags) {
+  static auto* const next = next_definition<int(unsigned, io_uring*, unsigned)>("io_uring_queue_init");
+  const int refusal = orders().refuse_ring;
+  return refusal != 0 ? -refusal : next(entries, ring, flags);
+}
+
+int io_uring_submit_and_wait(io_uring* ring, unsigned count) {
+  static auto* const next = next_definition<int(io_uring*, unsigned)>("io_uring_submit_and_wait");
+  asterias::tests::meet_faults_before(ring);
+  const int result = next(ring, count);
+  asterias::tests::tell_faults_after(ring);
+  return result;
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t bytes) {

@@ -1,9 +1,10 @@
 // System calls on swap files that go wrong as ordered, in a whole process: no order passes through the code under test.
 //
-// The library replaces the C library's pread, pwrite, fallocate and nanosleep. A test program links it and gives its
-// orders with order_faults(); a program that is not a test is started with it in LD_PRELOAD and its orders in
-// ASTERIAS_FAULTS, as parse_fault_orders() reads them. Files other than swap files are left alone. For one file of a
-// unit test there is tests/device/faulty_file_calls.hpp.
+// The library replaces the C library's pread, pwrite, fallocate and nanosleep, and liburing's queue_init and
+// submit_and_wait: an io_uring's transfers meet the same faults as they are handed to the kernel. A test program links
+// it and gives its orders with order_faults(); a program that is not a test is started with it in LD_PRELOAD and its
+// orders in ASTERIAS_FAULTS, as parse_fault_orders() reads them. Files other than swap files are left alone. For one
+// file of a unit test there is tests/device/faulty_file_calls.hpp.
 //
 // Threading: thread-safe. Units: in the names.
 #pragma once
@@ -21,6 +22,7 @@ struct FaultOrders {
   bool short_transfers = false;            // each call moves 512 to 3584 bytes at most
   bool interrupted = false;                // every second call fails with EINTR
   int io_delay_us = 0;                     // most that a transfer waits first; every eighth waits
+  int refuse_ring = 0;                     // no io_uring can be set up: this is why (EPERM, ENOMEM)
   int copy_delay_us = 0;                   // most that a copy over a declared link is late
 };
 
@@ -28,7 +30,8 @@ struct FaultOrders {
 void order_faults(const FaultOrders& orders);
 
 // Reads "fail_write=20 error=28 short=1": the fields above, by these names: fail_read, fail_write, error, drive_bytes,
-// short, interrupted, io_delay_us, copy_delay_us. An unknown one ends the process with a message.
+// short, interrupted, io_delay_us, refuse_ring, copy_delay_us. An
+// unknown one ends the process with a message.
 FaultOrders parse_fault_orders(const std::string& text);
 
 }  // namespace asterias::tests

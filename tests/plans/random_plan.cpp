@@ -34,6 +34,7 @@ void draw_swap(Draw& draw, EngineConfig& config) {
   config.io.queue_depth = draw.one_of({1, 2, 8, 32});
   config.io.block_bytes = std::uint64_t{4096} << draw.between(0, 12);
   config.io.direct = draw.chance(70);
+  config.io.engine = draw.one_of({IoEngine::kAuto, IoEngine::kThreads});
 }
 
 void draw_device(Draw& draw, EngineConfig& config) {

@@ -16,6 +16,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "tests/base/captured_stderr.hpp"
 #include "tests/tools/started_program.hpp"
 
 namespace asterias::tests {
@@ -67,30 +68,50 @@ bool has_swap_file(const TemporaryFolder& folder) {
 CATCH_TEST_CASE("short transfers, interruptions and late completions change no bit", "[fault]") {
   const std::string plain = fingerprint_without_swap();
   CATCH_REQUIRE(is_fingerprint(plain));
-  const auto survives = [&](const std::string& faults, const std::string& direct) {
+  const auto survives = [&](const std::string& faults, const std::string& setting) {
     const TemporaryFolder swap;
-    const Run run = start_asterias(swapping(swap.path(), {"--set", "io.direct=" + direct}), with_faults(faults));
-    CATCH_INFO(faults << ", direct " << direct << ": " << run.err);
+    const Run run = start_asterias(swapping(swap.path(), {"--set", setting}), with_faults(faults));
+    CATCH_INFO(faults << ", " << setting << ": " << run.err);
     CATCH_CHECK(run.exit_code == 0);
     CATCH_CHECK(run.last_line() == plain);
     CATCH_CHECK(swap.names().empty());
   };
-  survives("short=1", "true");
-  survives("interrupted=1", "true");
-  survives("io_delay_us=1000", "true");
-  survives("short=1 interrupted=1 io_delay_us=100", "false");
+  for (const char* engine : {"io.engine=auto", "io.engine=threads"}) {
+    survives("short=1", engine);
+    survives("interrupted=1", engine);
+    survives("io_delay_us=1000", engine);
+  }
+  survives("short=1 interrupted=1 io_delay_us=100", "io.direct=false");
+}
+
+CATCH_TEST_CASE("without io_uring a run goes on with threads, says so in one line, and has the same bits", "[fault]") {
+  const std::string plain = fingerprint_without_swap();
+  const TemporaryFolder swap;
+  for (const int error_number : {EPERM, ENOMEM}) {
+    const std::string faults = "short=1 refuse_ring=" + std::to_string(error_number);
+    const Run run = start_asterias(swapping(swap.path()), with_faults(faults));
+    CATCH_INFO(run.err);
+    CATCH_CHECK(run.exit_code == 0);
+    CATCH_CHECK(run.last_line() == plain);
+    CATCH_CHECK(count_of(run.err, "io_uring cannot be used") == 1);
+    CATCH_CHECK(run.says(std::strerror(error_number)));
+    const Run asked = start_asterias(swapping(swap.path(), {"--set", "io.engine=io_uring"}), with_faults(faults));
+    CATCH_CHECK(asked.exit_code == 2);
+    CATCH_CHECK(asked.says("io.engine: io_uring cannot be used"));
+  }
 }
 
 CATCH_TEST_CASE("a drive that fails in the middle of a run ends it with what, where and why", "[fault]") {
   const TemporaryFolder swap;
-  for (const char* nth : {"2", "40", "300"}) {
-    const auto fails = [&](const std::string& faults) {
-      return start_asterias(swapping(swap.path()), with_faults(faults));
-    };
-    check_io_error(fails("error=5 fail_read=" + std::string(nth)), swap, "reading ", EIO);
-    check_io_error(fails("error=5 fail_write=" + std::string(nth)), swap, "writing ", EIO);
-    check_io_error(fails("error=28 fail_write=" + std::string(nth)), swap, "writing ", ENOSPC);
-  }
+  for (const char* engine : {"io.engine=auto", "io.engine=threads"})
+    for (const char* nth : {"2", "40", "300"}) {
+      const auto fails = [&](const std::string& faults) {
+        return start_asterias(swapping(swap.path(), {"--set", engine}), with_faults(faults));
+      };
+      check_io_error(fails("error=5 fail_read=" + std::string(nth)), swap, "reading ", EIO);
+      check_io_error(fails("error=5 fail_write=" + std::string(nth)), swap, "writing ", EIO);
+      check_io_error(fails("error=28 fail_write=" + std::string(nth)), swap, "writing ", ENOSPC);
+    }
 }
 
 CATCH_TEST_CASE("a drive that is full at the start, or later, ends the run", "[fault]") {
