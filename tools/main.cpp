@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/nearest_word.hpp"
+#include "tools/bench_command.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/plan_command.hpp"
 #include "tools/report_command.hpp"
@@ -53,9 +54,9 @@ std::vector<std::string> flags_of(const CLI::App& command) {
 std::string unknown_text(const CLI::App& app, const std::string& word) {
   const std::string message = "'" + word + "' is no flag or subcommand here";
   if (!word.starts_with("--")) return message;
-  const auto named = app.get_subcommands();
-  const auto nearest =
-      asterias::nearest_word(word.substr(2, word.find('=') - 2), flags_of(named.empty() ? app : *named.front()));
+  const CLI::App* named = &app;
+  while (!named->get_subcommands().empty()) named = named->get_subcommands().front();
+  const auto nearest = asterias::nearest_word(word.substr(2, word.find('=') - 2), flags_of(*named));
   return nearest ? message + "; did you mean --" + *nearest + "?" : message;
 }
 
@@ -132,6 +133,19 @@ Command declare_report(CLI::App& app, ReportFlags& flags) {
           }};
 }
 
+Command declare_bench(CLI::App& app, BenchIoFlags& flags) {
+  CLI::App* bench = app.add_subcommand("bench", "measure what this machine gives, and recommend settings");
+  bench->require_subcommand(1);
+  bench->footer(kFooter);
+  CLI::App* io = bench->add_subcommand("io", "measure the drive over block sizes and queue depths");
+  flags.declare(*io);
+  io->footer(
+      "\nExample: the drive's rates, kept for asterias plan\n"
+      "  asterias bench io --nvme-path /mnt/scratch --size 1GiB --rounds 7\n" +
+      std::string(kFooter));
+  return {bench, [&flags] { return run_bench_io(flags); }};
+}
+
 ExitCode run_named(const std::vector<Command>& commands) {
   for (const auto& command : commands)
     if (command.app->parsed()) return command.run();
@@ -144,12 +158,13 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // so that a write past `ulimit -f` fails instead of killing
   TrainFlags train_flags, plan_flags;
   ReportFlags report_flags;
+  BenchIoFlags bench_io_flags;
   CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");
   app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
   const std::vector<Command> commands{declare_train(app, train_flags, argv), declare_plan(app, plan_flags, argv),
-                                      declare_report(app, report_flags)};
+                                      declare_report(app, report_flags), declare_bench(app, bench_io_flags)};
 
   try {
     try {

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "runtime/memory_probe.hpp"
 #include "runtime/nvme_probe.hpp"
+#include "runtime/nvme_record.hpp"
 #include "tools/header_text.hpp"
 #include "tools/plan_text.hpp"
 #include "tools/run_view.hpp"
@@ -36,11 +39,27 @@ runtime::ProbeBounds nvme_bounds(const TiersConfig& tiers) {
   return bounds;
 }
 
+// What `asterias bench io` or an earlier plan measured, while it counts; otherwise measured now, and kept.
+double nvme_rate(const EngineConfig& config) {
+  const auto& folders = config.tiers.nvme.paths;
+  if (folders.empty()) return 0;
+  runtime::NvmeRecord record(folders);
+  if (const auto kept = record.update_rate(config.io)) return *kept;
+  runtime::NvmeRates rates;
+  rates.io = config.io;
+  rates.update_bytes_per_second = runtime::probe_nvme(folders, config.io, nvme_bounds(config.tiers));
+  if (rates.update_bytes_per_second == 0) return 0;
+  const int error_number = record.keep({rates});
+  if (error_number != 0)
+    log::info("the drive's rate is not kept: " + record.path() + ": " + std::strerror(error_number));
+  return rates.update_bytes_per_second;
+}
+
 Rates measure_rates(const EngineConfig& config) {
   const auto& optimizer = config.optimizer;
   const auto memory = runtime::probe_memory(optimizer.type, optimizer.params.state_dtype.value_or(StateDtype::kFp32),
                                             config.cpu.threads, scratch_bytes(config.tiers));
-  return {memory, runtime::probe_nvme(config.tiers.nvme.paths, config.io, nvme_bounds(config.tiers))};
+  return {memory, nvme_rate(config)};
 }
 
 bool has_tier(const Plan& plan, Tier tier) {

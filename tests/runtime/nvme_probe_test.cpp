@@ -32,21 +32,45 @@ class CountingCalls final : public device::FileCalls {
 
 constexpr std::uint64_t kHeaderBytes = 4096;
 
+// The calls that are counted here are the threads'.
+IoConfig by_threads() {
+  IoConfig io;
+  io.engine = IoEngine::kThreads;
+  return io;
+}
+
 CATCH_TEST_CASE("the probe reads and writes within its bounds, and leaves nothing", "[plan]") {
   const tests::TemporaryFolder folder;
   const auto calls = std::make_shared<CountingCalls>();
-  CATCH_CHECK(probe_nvme({folder.path()}, {}, {16 * kMiB, 0}, calls) > 0);
+  CATCH_CHECK(probe_nvme({folder.path()}, by_threads(), {16 * kMiB, 0}, calls) > 0);
   CATCH_CHECK(calls->furthest <= 16 * kMiB + kHeaderBytes);
-  CATCH_CHECK(calls->read_bytes >= 8 * kMiB);                 // one round reads half of the file
+  CATCH_CHECK(calls->read_bytes >= 8 * kMiB);                 // the update's mix reads half
   CATCH_CHECK(calls->written_bytes >= 16 * kMiB + 8 * kMiB);  // the file, and half of it again
   CATCH_CHECK(calls->written_bytes <= 24 * kMiB + kHeaderBytes);
   CATCH_CHECK(folder.names().empty());
 }
 
+CATCH_TEST_CASE("the probe reads, writes, or does both, over the whole of its files", "[plan]") {
+  const tests::TemporaryFolder one, other;
+  const auto calls = std::make_shared<CountingCalls>();
+  NvmeProbe probe({one.path(), other.path()}, by_threads(), 32 * kMiB, calls);
+  const std::uint64_t written_at_first = calls->written_bytes;
+  CATCH_CHECK(written_at_first == 32 * kMiB + 2 * kHeaderBytes);
+  CATCH_CHECK(probe.rate(Traffic::kRead, 0) > 0);
+  CATCH_CHECK(calls->read_bytes == 32 * kMiB);
+  CATCH_CHECK(calls->written_bytes == written_at_first);
+  CATCH_CHECK(probe.rate(Traffic::kWrite, 0) > 0);
+  CATCH_CHECK(calls->read_bytes == 32 * kMiB);
+  CATCH_CHECK(calls->written_bytes == written_at_first + 32 * kMiB);
+  CATCH_CHECK(probe.rate(Traffic::kUpdate, 0) > 0);
+  CATCH_CHECK(calls->read_bytes == 48 * kMiB);
+  CATCH_CHECK(calls->written_bytes == written_at_first + 48 * kMiB);
+}
+
 CATCH_TEST_CASE("folders share the probe's bytes", "[plan]") {
   const tests::TemporaryFolder one, other;
   const auto calls = std::make_shared<CountingCalls>();
-  CATCH_CHECK(probe_nvme({one.path(), other.path()}, {}, {32 * kMiB, 0}, calls) > 0);
+  CATCH_CHECK(probe_nvme({one.path(), other.path()}, by_threads(), {32 * kMiB, 0}, calls) > 0);
   CATCH_CHECK(calls->furthest <= 16 * kMiB + kHeaderBytes);
 }
 
@@ -61,7 +85,7 @@ CATCH_TEST_CASE("a drive that fails is an IoError, and leaves nothing", "[plan][
   const tests::TemporaryFolder folder;
   const auto calls = std::make_shared<CountingCalls>();
   calls->fails = true;
-  CATCH_CHECK_THROWS_AS(probe_nvme({folder.path()}, {}, {16 * kMiB, 0}, calls), IoError);
+  CATCH_CHECK_THROWS_AS(probe_nvme({folder.path()}, by_threads(), {16 * kMiB, 0}, calls), IoError);
   CATCH_CHECK(folder.names().empty());
 }
 
