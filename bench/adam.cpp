@@ -36,10 +36,12 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/median.hpp"
 #include "base/thread_pool.hpp"
 #include "hybrid_adam/array_casts.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
+#include "runtime/memory_yardstick.hpp"
 
 namespace {
 
@@ -88,34 +90,12 @@ struct Candidate {
   std::vector<double> seconds = {};  // one per kept round
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
-}
-
 std::string cpu_model() {
   std::ifstream cpuinfo("/proc/cpuinfo");
   for (std::string line; std::getline(cpuinfo, line);) {
     if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
   }
   return "unknown";
-}
-
-[[gnu::noinline]] void scale(float* values, std::size_t count, float factor) {
-  for (std::size_t i = 0; i < count; ++i) values[i] *= factor;
-}
-
-// Scales the three fp32 arrays in place, block by block as the update does.
-void scale_three(ThreadPool& pool, const UpdateArrays& a, float factor) {
-  auto* const exp_avg = static_cast<float*>(a.exp_avg.data);
-  auto* const exp_avg_sq = static_cast<float*>(a.exp_avg_sq.data);
-  const auto scale_block = [&](std::size_t block) {
-    const std::size_t begin = block * kUpdateBlockElements;
-    const std::size_t count = std::min(kUpdateBlockElements, a.count - begin);
-    for (float* array : {a.param, exp_avg, exp_avg_sq}) scale(array + begin, count, factor);
-  };
-  pool.parallel_for((a.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(scale_block));
 }
 
 // What the candidates work on: a parameter, its gradient in fp32 and bf16, and its moments in every codec.
@@ -167,16 +147,6 @@ void fill(ThreadPool& pool, const Data& d) {
     fill_block(d, begin, std::min(d.count, begin + kUpdateBlockElements));
   };
   pool.parallel_for((d.count + kUpdateBlockElements - 1) / kUpdateBlockElements, std::cref(fill_one));
-}
-
-// Bytes that one pass must move for each parameter.
-double bytes_per_param(Algorithm algorithm, const UpdateArrays& a) {
-  const auto moment = [](const MomentArray& m) {
-    return static_cast<double>(size_bytes(m.codec)) + (m.codec == StateCodec::kBlock8 ? 4.0 / kBlock8Elements : 0.0);
-  };
-  const double moments = moment(a.exp_avg) + (algorithm == Algorithm::kSgd ? 0.0 : moment(a.exp_avg_sq));
-  return 2 * sizeof(float) + static_cast<double>(size_bytes(a.grad.type)) + (a.param_out.data ? 2.0 : 0.0) +
-         2 * moments;
 }
 
 at::Tensor view(const Data& d, void* data, at::ScalarType type = at::kFloat) {
@@ -273,11 +243,14 @@ std::vector<Candidate> candidates_of(ThreadPool& pool, const Data& d, const Hype
   using enum StateCodec;
   const Numbers16 bf16(d.grad_bf16), fp16(d.grad_fp16);
   std::vector<Candidate> all{
-      {"rmw3", 24, [&] { scale_three(pool, d.arrays(d.grad, kFloat32), 1.0f); }},
+      {"rmw3", runtime::kRewriteBytes,
+       [&] {
+         runtime::rewrite_in_place(pool, {d.param, d.exp_avg, d.exp_avg_sq}, d.count);
+       }},
       {"torch_fused_adamw", 28, torch_fused_adamw(d, hyper)},
   };
   const auto add = [&](std::string name, Algorithm algorithm, const UpdateArrays& a, std::string three_passes = {}) {
-    all.push_back({std::move(name), bytes_per_param(algorithm, a),
+    all.push_back({std::move(name), runtime::update_bytes_per_param(algorithm, a),
                    [&pool, &constants, a, algorithm] { update_parallel(pool, algorithm, constants, a); },
                    std::move(three_passes), a, algorithm});
   };

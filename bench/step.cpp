@@ -15,11 +15,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/byte_size.hpp"
+#include "base/median.hpp"
 #include "hybrid_adam/simd_target.hpp"
 #include "models/gpt.hpp"
 
 namespace {
 
+using asterias::median;
 using asterias::models::Gpt;
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
@@ -113,11 +115,6 @@ void run_engine(const Setting& setting, Contender& contender) {
     adam.step();
   });
   contender.last = engine.stats();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 std::string cpu_model() {

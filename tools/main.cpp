@@ -8,7 +8,11 @@
 #include <CLI/CLI.hpp>
 
 #include "base/nearest_word.hpp"
-#include "tools/bench_command.hpp"
+#include "tools/bench_adam.hpp"
+#include "tools/bench_copy.hpp"
+#include "tools/bench_io.hpp"
+#include "tools/bench_rounds.hpp"
+#include "tools/bench_step.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/plan_command.hpp"
 #include "tools/report_command.hpp"
@@ -133,17 +137,46 @@ Command declare_report(CLI::App& app, ReportFlags& flags) {
           }};
 }
 
-Command declare_bench(CLI::App& app, BenchIoFlags& flags) {
+constexpr const char* kBenchIoExample =
+    "\nExample: the drive's rates, kept for asterias plan\n"
+    "  asterias bench io --nvme-path /mnt/scratch --size 1GiB --rounds 7\n";
+
+struct BenchFlags {
+  BenchIoFlags io;
+  BenchAdamFlags adam;
+  BenchCopyFlags copy;
+  TrainFlags step;
+  int step_rounds = 7;
+};
+
+Command declare_bench_step(CLI::App& bench, BenchFlags& flags, char** argv) {
+  CLI::App* step = bench.add_subcommand("step", "time steps of a training within its budgets");
+  flags.step.declare(*step, TrainFlags::Purpose::kPlan);
+  add_rounds(*step, flags.step_rounds);
+  return {step, [&flags, argv] {
+            const TrainOptions options = flags.step.resolve();
+            let_idle_threads_sleep(argv);
+            return run_bench_step(options, flags.step_rounds);
+          }};
+}
+
+// The commands below `bench`.
+std::vector<Command> declare_benches(CLI::App& app, BenchFlags& flags, char** argv) {
   CLI::App* bench = app.add_subcommand("bench", "measure what this machine gives, and recommend settings");
   bench->require_subcommand(1);
-  bench->footer(kFooter);
   CLI::App* io = bench->add_subcommand("io", "measure the drive over block sizes and queue depths");
-  flags.declare(*io);
-  io->footer(
-      "\nExample: the drive's rates, kept for asterias plan\n"
-      "  asterias bench io --nvme-path /mnt/scratch --size 1GiB --rounds 7\n" +
-      std::string(kFooter));
-  return {bench, [&flags] { return run_bench_io(flags); }};
+  flags.io.declare(*io);
+  CLI::App* adam = bench->add_subcommand("adam", "measure the optimizer's update over threads and formats of state");
+  flags.adam.declare(*adam);
+  CLI::App* copy = bench->add_subcommand("copy", "measure the simulated accelerator's copies");
+  flags.copy.declare(*copy);
+  const Command step = declare_bench_step(*bench, flags, argv);
+  for (CLI::App* command : {bench, io, adam, copy, step.app}) command->footer(kFooter);
+  io->footer(std::string(kBenchIoExample) + kFooter);
+  return {{io, [&flags] { return run_bench_io(flags.io); }},
+          {adam, [&flags] { return run_bench_adam(flags.adam); }},
+          {copy, [&flags] { return run_bench_copy(flags.copy); }},
+          step};
 }
 
 ExitCode run_named(const std::vector<Command>& commands) {
@@ -158,13 +191,14 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // so that a write past `ulimit -f` fails instead of killing
   TrainFlags train_flags, plan_flags;
   ReportFlags report_flags;
-  BenchIoFlags bench_io_flags;
+  BenchFlags bench_flags;
   CLI::App app("Trains models that do not fit into memory, in budgets of your choice, with the same bits.", "asterias");
   app.set_version_flag("--version", version_text, "print versions, SIMD target and devices, and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-  const std::vector<Command> commands{declare_train(app, train_flags, argv), declare_plan(app, plan_flags, argv),
-                                      declare_report(app, report_flags), declare_bench(app, bench_io_flags)};
+  std::vector<Command> commands{declare_train(app, train_flags, argv), declare_plan(app, plan_flags, argv),
+                                declare_report(app, report_flags)};
+  for (auto& command : declare_benches(app, bench_flags, argv)) commands.push_back(std::move(command));
 
   try {
     try {

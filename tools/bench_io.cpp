@@ -1,4 +1,4 @@
-#include "tools/bench_command.hpp"
+#include "tools/bench_io.hpp"
 
 #include <algorithm>
 
@@ -7,8 +7,10 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "base/median.hpp"
 #include "runtime/nvme_probe.hpp"
 #include "runtime/nvme_record.hpp"
+#include "tools/bench_rounds.hpp"
 #include "tools/flag_checks.hpp"
 #include "tools/number_text.hpp"
 #include "tools/standard_output.hpp"
@@ -76,10 +78,6 @@ std::string advice_text(const IoResult& best) {
          " --set io.queue_depth=" + std::to_string(best.io.queue_depth) + "\n";
 }
 
-Json rate_json(const std::vector<double>& rounds) {
-  return {{"median", median(rounds)}, {"best", *std::max_element(rounds.begin(), rounds.end())}};
-}
-
 Json settings_json(const IoResult& result) {
   return {
       {"engine", engine_text(result)}, {"block_size", result.io.block_bytes}, {"queue_depth", result.io.queue_depth}};
@@ -90,9 +88,9 @@ Json all_json(const BenchIoFlags& flags, const std::vector<IoResult>& results, c
             {"rounds", flags.rounds}, {"seconds", flags.seconds}, {"results", Json::array()}};
   for (const auto& result : results) {
     Json one = settings_json(result);
-    one["read_bytes_per_second"] = rate_json(result.read);
-    one["write_bytes_per_second"] = rate_json(result.write);
-    one["update_bytes_per_second"] = rate_json(result.update);
+    one["read_bytes_per_second"] = median_and_best(result.read);
+    one["write_bytes_per_second"] = median_and_best(result.write);
+    one["update_bytes_per_second"] = median_and_best(result.update);
     json["results"].push_back(std::move(one));
   }
   json["recommended"] = settings_json(recommended(results));
@@ -120,25 +118,17 @@ void BenchIoFlags::declare(CLI::App& command) {
   command.add_option("--size", size, "room to use on the drive, all folders together")
       ->check(byte_limit())
       ->type_name("SIZE")
+      ->take_last()
       ->capture_default_str();
-  const auto list = [&](const char* name, std::vector<std::string>& values, const char* meaning, const char* shown) {
-    command.add_option(name, values, meaning)->delimiter(',')->type_name("LIST")->default_str(shown);
-  };
-  list("--block-sizes", block_sizes, "io.block_size to try", "256KiB,1MiB,4MiB");
-  list("--queue-depths", queue_depths, "io.queue_depth to try", "4,8,16,32");
-  list("--engines", engines, "io.engine to try: auto, io_uring, threads", "auto");
-  command.add_option("--rounds", rounds, "rounds; medians count")->check(whole_number(1, 1000))->capture_default_str();
+  add_list(command, "--block-sizes", block_sizes, "io.block_size to try");
+  add_list(command, "--queue-depths", queue_depths, "io.queue_depth to try");
+  add_list(command, "--engines", engines, "io.engine to try: auto, io_uring, threads");
+  add_rounds(command, rounds);
   command.add_option("--seconds", seconds, "for each kind of traffic, setting and round")
       ->check(number_at_least_0())
+      ->take_last()
       ->capture_default_str();
   command.add_flag("--json", json, "print JSON");
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
 }
 
 const IoResult& recommended(const std::vector<IoResult>& results) {

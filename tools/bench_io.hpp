@@ -39,8 +39,6 @@ struct IoResult {
   std::vector<double> read, write, update;
 };
 
-double median(std::vector<double> values);
-
 // The setting with the best median of the mix, or, among those within 3 % of it, the one with the fewest bytes in
 // flight. REQUIRES: not empty, a round at least.
 const IoResult& recommended(const std::vector<IoResult>& results);
