@@ -25,9 +25,9 @@ struct Orders {
   std::atomic<std::int64_t> fail_read{0}, fail_write{0};
   std::atomic<int> error_number{0};
   std::atomic<std::uint64_t> drive_bytes{UINT64_MAX};
-  std::atomic<bool> short_transfers{false}, interrupted{false};
+  std::atomic<bool> short_transfers{false}, interrupted{false}, ring_full{false};
   std::atomic<int> io_delay_us{0}, copy_delay_us{0}, refuse_ring{0};
-  std::atomic<std::int64_t> reads{0}, writes{0}, calls{0};
+  std::atomic<std::int64_t> reads{0}, writes{0}, calls{0}, ring_calls{0};
 };
 
 void apply(Orders& orders, const FaultOrders& wanted) {
@@ -41,6 +41,7 @@ void apply(Orders& orders, const FaultOrders& wanted) {
   orders.io_delay_us = wanted.io_delay_us;
   orders.copy_delay_us = wanted.copy_delay_us;
   orders.refuse_ring = wanted.refuse_ring;
+  orders.ring_full = wanted.ring_full;
 }
 
 // Never destroyed: threads of the program may outlive static objects.
@@ -186,6 +187,8 @@ FaultOrders parse_fault_orders(const std::string& text) {
       wanted.io_delay_us = number;
     else if (name == "refuse_ring")
       wanted.refuse_ring = number;
+    else if (name == "ring_full")
+      wanted.ring_full = number != 0;
     else if (name == "copy_delay_us")
       wanted.copy_delay_us = number;
     else {
@@ -223,6 +226,7 @@ int io_uring_queue_init(unsigned entries, io_uring* ring, unsigned flags) {
 
 int io_uring_submit_and_wait(io_uring* ring, unsigned count) {
   static auto* const next = next_definition<int(io_uring*, unsigned)>("io_uring_submit_and_wait");
+  if (orders().ring_full && ++orders().ring_calls % 3 == 0) return -EAGAIN;
   asterias::tests::meet_faults_before(ring);
   const int result = next(ring, count);
   asterias::tests::tell_faults_after(ring);

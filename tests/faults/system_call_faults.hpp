@@ -23,14 +23,24 @@ struct FaultOrders {
   bool interrupted = false;                // every second call fails with EINTR
   int io_delay_us = 0;                     // most that a transfer waits first; every eighth waits
   int refuse_ring = 0;                     // no io_uring can be set up: this is why (EPERM, ENOMEM)
+  bool ring_full = false;                  // every third call to the kernel for a ring says EAGAIN, and takes nothing
   int copy_delay_us = 0;                   // most that a copy over a declared link is late
 };
 
 // Takes effect for all later calls; the counts of reads and writes begin anew.
 void order_faults(const FaultOrders& orders);
 
+// Faults while it lives.
+class Faults {
+ public:
+  explicit Faults(const FaultOrders& orders) { order_faults(orders); }
+  Faults(const Faults&) = delete;
+  Faults& operator=(const Faults&) = delete;
+  ~Faults() { order_faults({}); }
+};
+
 // Reads "fail_write=20 error=28 short=1": the fields above, by these names: fail_read, fail_write, error, drive_bytes,
-// short, interrupted, io_delay_us, refuse_ring, copy_delay_us. An
+// short, interrupted, io_delay_us, refuse_ring, ring_full, copy_delay_us. An
 // unknown one ends the process with a message.
 FaultOrders parse_fault_orders(const std::string& text);
 

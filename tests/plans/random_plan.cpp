@@ -1,5 +1,7 @@
 #include "tests/plans/random_plan.hpp"
 
+#include <cerrno>
+
 #include "base/byte_size.hpp"
 #include "tests/runtime/budgets.hpp"
 
@@ -34,7 +36,6 @@ void draw_swap(Draw& draw, EngineConfig& config) {
   config.io.queue_depth = draw.one_of({1, 2, 8, 32});
   config.io.block_bytes = std::uint64_t{4096} << draw.between(0, 12);
   config.io.direct = draw.chance(70);
-  config.io.engine = draw.one_of({IoEngine::kAuto, IoEngine::kThreads});
 }
 
 void draw_device(Draw& draw, EngineConfig& config) {
@@ -85,6 +86,13 @@ void draw_faults(Draw& draw, tests::FaultOrders& faults) {
   if (draw.chance(40)) faults.copy_delay_us = static_cast<int>(draw.of_any_size(10, 1000));
 }
 
+// Who reads and writes swap files. Drawn last, so that a seed's plans are otherwise those they were before.
+void draw_engine(Draw& draw, Job& job) {
+  job.config.io.engine = draw.one_of({IoEngine::kAuto, IoEngine::kAuto, IoEngine::kThreads});
+  job.faults.ring_full = draw.chance(10);
+  if (draw.chance(10)) job.faults.refuse_ring = draw.one_of({EPERM, ENOMEM});
+}
+
 // Where every operator writes all to the drive and reads it back, a transfer must not take many calls as well.
 void draw_debug(Draw& draw, Job& job) {
   auto& debug = job.config.debug;
@@ -113,10 +121,9 @@ std::uint64_t draw_limit(Draw& draw, std::uint64_t low, std::uint64_t high) {
 }
 
 Json fault_words(const tests::FaultOrders& faults) {
-  return {{"short", faults.short_transfers},
-          {"interrupted", faults.interrupted},
-          {"io_delay_us", faults.io_delay_us},
-          {"copy_delay_us", faults.copy_delay_us}};
+  return {{"short", faults.short_transfers},   {"interrupted", faults.interrupted},
+          {"io_delay_us", faults.io_delay_us}, {"copy_delay_us", faults.copy_delay_us},
+          {"refuse_ring", faults.refuse_ring}, {"ring_full", faults.ring_full}};
 }
 
 }  // namespace
@@ -172,6 +179,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   plan.shares[static_cast<int>(Tier::kCpu)] = draw_share(draw, config.device == "cpu" ? 85 : 50);
   if (!config.tiers.nvme.paths.empty()) plan.shares[static_cast<int>(Tier::kNvme)] = draw_share(draw, 40);
   draw_precision(draw, plan.job);
+  draw_engine(draw, plan.job);
   return plan;
 }
 

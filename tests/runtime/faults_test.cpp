@@ -42,15 +42,6 @@ void two_steps(Run& run) {
   for (int i = 0; i < 2; ++i) train_step(run, i);
 }
 
-// Faults of this process's swap files while it lives.
-class Faults {
- public:
-  explicit Faults(const tests::FaultOrders& orders) { tests::order_faults(orders); }
-  Faults(const Faults&) = delete;
-  Faults& operator=(const Faults&) = delete;
-  ~Faults() { tests::order_faults({}); }
-};
-
 // Every operator writes all it has to the drive and reads it back.
 EngineConfig swapping(const tests::TemporaryFolder& folder) {
   auto config = adamw_config();
@@ -83,7 +74,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "the first failure of a drive is what every la
       EngineRun<DeepImpl> run{made.engine, made.optimizer, made.engine.module(), {}};
       std::string first;
       {
-        const Faults faults(orders);
+        const tests::Faults faults(orders);
         first = message_of([&] { two_steps(run); });
       }
       CATCH_INFO(first);
@@ -107,7 +98,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a drive that is slow, short and interrupted c
   tests::FaultOrders orders;
   orders.short_transfers = orders.interrupted = true;
   orders.io_delay_us = 300;
-  const Faults faults(orders);
+  const tests::Faults faults(orders);
   CATCH_CHECK(difference(plain, run_engine(swapping(swap), make_deep, loop).outcome) == "");
 }
 

@@ -82,6 +82,7 @@ CATCH_TEST_CASE("short transfers, interruptions and late completions change no b
     survives("io_delay_us=1000", engine);
   }
   survives("short=1 interrupted=1 io_delay_us=100", "io.direct=false");
+  survives("ring_full=1 short=1", "io.engine=io_uring");
 }
 
 CATCH_TEST_CASE("without io_uring a run goes on with threads, says so in one line, and has the same bits", "[fault]") {
