@@ -56,6 +56,12 @@ void draw_placement(Draw& draw, EngineConfig& config) {
   if (draw.chance(70)) config.default_chunk_elements = static_cast<std::uint64_t>(draw.of_any_size(128, 64 << 20));
 }
 
+// Offloading is refused where nothing lies below, so it is not asked for there.
+void keep_possible(EngineConfig& config) {
+  if (config.device == "cpu" && config.tiers.nvme.paths.empty())
+    config.placement.activations = ActivationPlacement::kAuto;
+}
+
 void draw_schedule(Draw& draw, Job& job) {
   job.num_torch_threads = static_cast<int>(draw.between(1, 2));
   job.num_passes = draw.one_of({1, 1, 2, 3});
@@ -172,6 +178,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   draw_optimizer(draw, config);
   if (draw.chance(85)) draw_swap(draw, config);
   draw_placement(draw, config);
+  keep_possible(config);
   draw_schedule(draw, plan.job);
   draw_faults(draw, plan.job.faults);
   draw_debug(draw, plan.job);
@@ -193,6 +200,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   draw_placement(draw, job.config);
   draw_schedule(draw, job);
   if (draw.chance(80)) draw_swap(draw, job.config);
+  keep_possible(job.config);
   job.config.io.block_bytes = std::max(job.config.io.block_bytes, 64 * kKiB);
   if (job.config.device == "simulated") tiers.gpu.limit.bytes = draw_limit(draw, 64 * kKiB, 128 * kMiB);
   if (draw.chance(85)) tiers.cpu.limit.bytes = draw_limit(draw, 100 * kMiB, 500 * kMiB);
