@@ -1,9 +1,11 @@
 // The factor on the loss that keeps fp16 gradients above the smallest numbers and below the largest.
 //
-// DeepSpeed's rules, step for step (deepspeed/runtime/fp16/loss_scaler.py): an overflow skips the step, and the
-// `hysteresis`-th one halves the scale, as does every later one; `loss_scale_window` steps without overflow double it
-// and let `hysteresis` begin anew. A fixed scale never changes. Without fp16 the scale is 1 and nothing overflows.
-// Knows no gradients: the optimizer finds the overflow and skips.
+// DeepSpeed's rules, step for step (deepspeed/runtime/fp16/loss_scaler.py of 0.19.6, unchanged since 0.17.1): an
+// overflow skips the step, and the `hysteresis`-th one halves the scale, as does every later one. Of the steps without
+// overflow since the last one, or since the start, number loss_scale_window + 1 doubles it, as does every
+// loss_scale_window-th after that, and `hysteresis` begins anew. (Before 0.17.1 DeepSpeed doubled one step sooner.)
+// A fixed scale never changes. Without fp16 the scale is 1 and nothing overflows. Knows no gradients: the optimizer
+// finds the overflow and skips.
 //
 // Threading: thread-compatible.
 #pragma once
