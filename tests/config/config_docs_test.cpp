@@ -113,4 +113,13 @@ CATCH_TEST_CASE("the configurations that the pages show are valid") {
   }
 }
 
+CATCH_TEST_CASE("PatrickStar's configuration is shown as published, in fp16") {
+  const auto config = EngineConfig::from_json(examples_of("coming_from.md").back());
+  CATCH_CHECK(config.optimizer.type == OptimizerType::kAdam);
+  CATCH_CHECK(config.fp16.enabled);
+  CATCH_CHECK(config.fp16.loss_scale == 0);
+  CATCH_CHECK(config.fp16.initial_scale_power == 8);
+  CATCH_CHECK(config.default_chunk_elements == 64 << 20);
+}
+
 }  // namespace asterias
