@@ -187,7 +187,7 @@ void EngineCore::refuse_second_backward(bool keeps_graph) const {
     throw StateError(StateError::Cause::kMisuse,
                      "placement.grad_mode is reuse: '" + record->name +
                          "' has the gradient of an earlier backward, and several cannot be accumulated in the "
-                         "parameter's place; call step() or zero_grad() first, or choose separate");
+                         "parameter's place; call step() or zero_grad(/*set_to_none=*/true) first, or choose separate");
 }
 
 // The loss is scaled where backward begins, so that no value of forward can overflow by it.
