@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -184,9 +185,18 @@ void check_batch_sizes(const EngineConfig& config, Complaints& complaints) {
   }
 }
 
+void check_loss_scale(const Fp16Config& fp16, Complaints& complaints) {
+  if (!fp16.enabled || fp16.loss_scale != 0) return;
+  if (const double first = std::ldexp(1.0, fp16.initial_scale_power); first < fp16.min_loss_scale)
+    complaints.push_back("fp16.min_loss_scale: " + Json(fp16.min_loss_scale).dump() +
+                         " is above the first loss scale, " + Json(first).dump() + " (fp16.initial_scale_power " +
+                         std::to_string(fp16.initial_scale_power) + "); lower the one or raise the other");
+}
+
 void check_precision(const EngineConfig& config, Complaints& complaints) {
   if (config.fp16.enabled && config.bf16.enabled)
     complaints.push_back("bf16.enabled: both fp16 and bf16 are enabled; keep one");
+  check_loss_scale(config.fp16, complaints);
 }
 
 void check_grad_mode(const EngineConfig& config, Complaints& complaints) {

@@ -19,7 +19,7 @@ LossScaler::LossScaler(const Fp16Config& config)
     : config_(config), scale_(first_scale(config)), hysteresis_left_(config.hysteresis) {}
 
 bool LossScaler::is_exhausted() const {
-  return is_dynamic() && shrinks_at_overflow() && scale_ == config_.min_loss_scale;
+  return is_dynamic() && shrinks_at_overflow() && scale_ <= config_.min_loss_scale;
 }
 
 void LossScaler::count_step(bool overflowed) {

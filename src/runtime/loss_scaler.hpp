@@ -25,7 +25,7 @@ class LossScaler {
   double scale() const { return scale_; }
   std::int64_t num_skipped() const { return num_skipped_; }
 
-  // True when an overflow would have to shrink a scale that is the smallest allowed.
+  // True when an overflow would have to shrink a scale that is the smallest allowed, or a smaller one.
   bool is_exhausted() const;
 
   // Counts a step, `overflowed` or not, and chooses the next one's scale. REQUIRES after an overflow: !is_exhausted().

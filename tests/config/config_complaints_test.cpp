@@ -235,6 +235,22 @@ CATCH_TEST_CASE("nesterov needs momentum and no dampening, inherited or not") {
   CATCH_CHECK_NOTHROW(config.validate());
 }
 
+CATCH_TEST_CASE("the smallest loss scale is not above the first, where the scale is dynamic") {
+  EngineConfig config;
+  config.fp16.initial_scale_power = 2;
+  config.fp16.min_loss_scale = 64;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config.fp16.enabled = true;
+  CATCH_CHECK(validate_complaint(config) ==
+              "fp16.min_loss_scale: 64.0 is above the first loss scale, 4.0 (fp16.initial_scale_power 2); "
+              "lower the one or raise the other");
+  config.fp16.min_loss_scale = 4;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config.fp16.min_loss_scale = 64;
+  config.fp16.loss_scale = 8;
+  CATCH_CHECK_NOTHROW(config.validate());
+}
+
 CATCH_TEST_CASE("fp16 and bf16 exclude each other") {
   EngineConfig config;
   config.fp16.enabled = config.bf16.enabled = true;

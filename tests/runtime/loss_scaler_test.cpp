@@ -37,5 +37,18 @@ CATCH_TEST_CASE("the scale doubles at the step after a clean window, then once a
   CATCH_CHECK(scales(config, "....x...") == "16 32 64 128 64 64 128 256");
 }
 
+CATCH_TEST_CASE("a scale at or below the smallest is exhausted by the overflow that would halve it", "[unit]") {
+  auto config = dynamic_from(2);
+  config.hysteresis = 2;
+  for (const double smallest : {4.0, 64.0}) {
+    config.min_loss_scale = smallest;
+    LossScaler scaler(config);
+    CATCH_CHECK_FALSE(scaler.is_exhausted());
+    scaler.count_step(/*overflowed=*/true);
+    CATCH_CHECK(scaler.is_exhausted());
+    CATCH_CHECK(scaler.scale() == 4);
+  }
+}
+
 }  // namespace
 }  // namespace asterias::runtime
