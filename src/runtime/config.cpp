@@ -193,10 +193,17 @@ void check_loss_scale(const Fp16Config& fp16, Complaints& complaints) {
                          std::to_string(fp16.initial_scale_power) + "); lower the one or raise the other");
 }
 
+void check_keep_fp32(const EngineConfig& config, Complaints& complaints) {
+  if (!config.precision.keep_fp32.empty() && !config.fp16.enabled && !config.bf16.enabled)
+    complaints.emplace_back(
+        "precision.keep_fp32: nothing is cast that could be kept; enable fp16 or bf16, or remove it");
+}
+
 void check_precision(const EngineConfig& config, Complaints& complaints) {
   if (config.fp16.enabled && config.bf16.enabled)
     complaints.push_back("bf16.enabled: both fp16 and bf16 are enabled; keep one");
   check_loss_scale(config.fp16, complaints);
+  check_keep_fp32(config, complaints);
 }
 
 void check_grad_mode(const EngineConfig& config, Complaints& complaints) {

@@ -60,6 +60,7 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
   try {
     module_ = build(make_module);
     if (!module_) throw StateError(StateError::Cause::kMisuse, "model_func returned no module");
+    precision_.refuse_unmatched(module_->named_parameters().keys());
     runtime::release_last_outputs();
     const bool sums_gradients = config_.gradient_clipping.value_or(0) > 0 || loss_scaler_.is_active();
     data_ = std::make_unique<runtime::ModelData>(runtime_, module_, precision_, config_.default_chunk_elements,

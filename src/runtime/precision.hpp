@@ -24,6 +24,8 @@ class Precision {
   // Empty where nothing is cast.
   std::optional<at::ScalarType> half() const { return half_; }
   bool keeps(const std::string& name) const;
+  // Throws ConfigError for patterns of keep_fp32 that match none of the parameters' `names`; says which name is near.
+  void refuse_unmatched(const std::vector<std::string>& names) const;
   // The dtype that a tensor of `dtype` is cast to; itself where it is not.
   at::ScalarType cast(at::ScalarType dtype) const;
   // The dtype that gradients of a parameter of `dtype` are kept in.

@@ -251,6 +251,15 @@ CATCH_TEST_CASE("the smallest loss scale is not above the first, where the scale
   CATCH_CHECK_NOTHROW(config.validate());
 }
 
+CATCH_TEST_CASE("keep_fp32 needs something that is cast") {
+  EngineConfig config;
+  config.precision.keep_fp32 = {"*norm*"};
+  CATCH_CHECK(validate_complaint(config) ==
+              "precision.keep_fp32: nothing is cast that could be kept; enable fp16 or bf16, or remove it");
+  config.bf16.enabled = true;
+  CATCH_CHECK_NOTHROW(config.validate());
+}
+
 CATCH_TEST_CASE("fp16 and bf16 exclude each other") {
   EngineConfig config;
   config.fp16.enabled = config.bf16.enabled = true;

@@ -303,19 +303,24 @@ DrawnModel draw_mixed(Draw& draw, std::int64_t elements) {
       });
 }
 
+DrawnModel with_norms(DrawnModel model) {
+  model.has_norms = true;
+  return model;
+}
+
 }  // namespace
 
 DrawnModel draw_model(Draw& draw, std::int64_t most_elements) {
   switch (draw.between(0, 8)) {
     case 0: return draw_recurrent<nn::LSTM, nn::LSTMOptions>("lstm", draw, most_elements);
     case 1: return draw_recurrent<nn::GRU, nn::GRUOptions>("gru", draw, most_elements);
-    case 2: return draw_convolutions(draw, most_elements);
-    case 3: return draw_encoder(draw, most_elements);
+    case 2: return with_norms(draw_convolutions(draw, most_elements));
+    case 3: return with_norms(draw_encoder(draw, most_elements));
     case 4: return draw_awkward(draw, most_elements);
     case 5: return draw_embeddings(draw, most_elements);
     case 6: return draw_wide(draw, most_elements);
-    case 7: return draw_mixed(draw, most_elements);
-    default: return draw_gpt(draw, most_elements);
+    case 7: return with_norms(draw_mixed(draw, most_elements));
+    default: return with_norms(draw_gpt(draw, most_elements));
   }
 }
 

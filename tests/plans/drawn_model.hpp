@@ -21,6 +21,7 @@ struct DrawnModel {
   // Computes the loss of batch number `sample` (which seeds its data), shortened to `share` of its size where it can
   // be.
   std::function<torch::Tensor(torch::nn::Module&, int sample, double share)> loss;
+  bool has_norms = false;  // parameters named "*norm*"
 };
 
 // Up to about `most_elements` parameters.

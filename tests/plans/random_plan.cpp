@@ -71,7 +71,7 @@ void draw_schedule(Draw& draw, Job& job) {
   job.evaluates = draw.chance(40);
 }
 
-// Norms stay in fp32: a batch norm needs it.
+// Norms, where there are some, stay in fp32: a batch norm needs it.
 void draw_precision(Draw& draw, Job& job) {
   auto& config = job.config;
   config.bf16.enabled = draw.chance(30);
@@ -79,7 +79,7 @@ void draw_precision(Draw& draw, Job& job) {
   config.fp16.initial_scale_power = static_cast<int>(draw.one_of({0, 8, 16}));
   config.fp16.loss_scale_window = static_cast<int>(draw.between(1, 3));
   if (!config.bf16.enabled && !config.fp16.enabled) return;
-  config.precision.keep_fp32 = {"*norm*"};
+  if (job.model.has_norms) config.precision.keep_fp32 = {"*norm*"};
   if (draw.chance(25)) config.data_types.grad_accum_dtype = GradAccumDtype::kFp32;
   const bool reuses = draw.chance(60) && job.num_passes == 1 && !config.data_types.grad_accum_dtype;
   if (reuses) config.placement.grad_mode = GradMode::kReuse;

@@ -151,6 +151,30 @@ CATCH_TEST_CASE_METHOD(OneThread, "casting takes floating parameters only, and n
   CATCH_CHECK(!module->frozen->weight.requires_grad());
 }
 
+CATCH_TEST_CASE_METHOD(OneThread,
+                       "a pattern of keep_fp32 that matches no parameter is refused with a name that is near",
+                       "[precision]") {
+  auto config = bf16_config();
+  const auto refusal_of = [&](std::vector<std::string> patterns) {
+    config.precision.keep_fp32 = std::move(patterns);
+    try {
+      initialize_engine([] { return Mixed(); }, simulated(config, kAmple));
+    } catch (const ConfigError& error) {
+      return error.complaints();
+    }
+    return std::vector<std::string>{};
+  };
+  CATCH_CHECK(refusal_of({"*"}).empty());
+  CATCH_CHECK(refusal_of({"single.*", "brain.?ias", "ids"}).empty());
+  const auto refused = refusal_of({"singel.*", "single.*", "*.wieght", "brain.bia?s", "*norm*"});
+  CATCH_CHECK(refused ==
+              std::vector<std::string>{
+                  R"(precision.keep_fp32: "singel.*" matches no parameter; the nearest name is "single")",
+                  R"(precision.keep_fp32: "*.wieght" matches no parameter; the nearest name is "weight")",
+                  R"(precision.keep_fp32: "brain.bia?s" matches no parameter; the nearest name is "brain.bias")",
+                  R"(precision.keep_fp32: "*norm*" matches no parameter; the model's first is "ids")"});
+}
+
 CATCH_TEST_CASE_METHOD(OneThread, "parameters that share a storage go on sharing it when they are cast",
                        "[precision]") {
   struct HalvesImpl : torch::nn::Module {
