@@ -88,6 +88,29 @@ CATCH_TEST_CASE("a limit near the data is drawn, and one far above is told in wo
   CATCH_CHECK_FALSE(holds(area_chart(chart) + legend(chart), "limit"));
 }
 
+CATCH_TEST_CASE("events are strokes at the foot, one a pixel, however many samples are put together", "[report]") {
+  const auto strokes = [](const std::string& picture) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = picture.find("fill-limit", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  Chart chart = chart_of({{"loss", "ink", {2, 4, 10}}}, {1, 2, 3});
+  CATCH_CHECK(legend(chart).empty());
+  chart.events = {{"skipped", "limit", {2}}};
+  const std::string x =
+      coordinate(PlotFrame::kLeft + (PlotFrame::kWidth - PlotFrame::kLeft - PlotFrame::kRight) / 2 - 1);
+  CATCH_CHECK(holds(line_chart(chart), "x=\"" + x + "\""));
+  CATCH_CHECK(strokes(line_chart(chart)) == 1);
+  CATCH_CHECK(holds(legend(chart), "skipped</li>"));
+  std::vector<double> many;
+  for (int i = 0; i < 100'000; ++i) many.push_back(i);
+  chart = chart_of({{"loss", "ink", many}}, many);
+  chart.events = {{"skipped", "limit", {0, 50'000, 99'999}}};
+  CATCH_CHECK(strokes(line_chart(chart)) == 3);
+  chart.events[0].at = many;
+  CATCH_CHECK(strokes(line_chart(chart)) <= PlotFrame::kWidth);
+}
+
 CATCH_TEST_CASE("a long run keeps its peaks, means and spans", "[report]") {
   std::vector<double> x, values;
   for (int i = 0; i < 100'000; ++i) {
@@ -126,6 +149,7 @@ CATCH_TEST_CASE("no data is too strange for a picture", "[report]") {
       Chart chart = chart_of({{"<a>", "param", values}, {"b", "grad", values}}, x);
       chart.lines = {{"peak", "ink", values}};
       chart.limits = {{"limit", huge}, {"limit", kNaN}, {"limit", -1}};
+      chart.events = {{"event", "limit", values}};
       for (const auto& picture : {line_chart(chart), area_chart(chart), bar_chart(chart)}) {
         CATCH_CHECK(tests::XmlCheck::complaint(picture).empty());
         CATCH_CHECK_FALSE(holds(picture, "nan"));

@@ -62,6 +62,34 @@ CATCH_TEST_CASE("a failed run has a short heading, and its error below", "[repor
   CATCH_CHECK(holds(page, "<p class=\"failure\">the cpu budget is too small: 1 MiB\n  set tiers.cpu.limit</p>"));
 }
 
+CATCH_TEST_CASE("skipped steps are counted and marked at the loss, with the last loss scale", "[report]") {
+  const TemporaryFolder folder;
+  const auto steps = [](const char* scales_and_skips[], int count) {
+    std::string lines;
+    for (int i = 0; i < count; ++i)
+      lines += R"({"step":)" + std::to_string(i + 1) + R"(,"loss":2,"loss_scale":)" + scales_and_skips[i] + "}\n";
+    return lines;
+  };
+  const char* skipping[] = {R"(65536,"skipped":true)", R"(32768,"skipped":true)", R"(16384,"skipped":false)"};
+  folder.add("steps.jsonl", steps(skipping, 3));
+  std::string page = page_of(folder);
+  CATCH_CHECK(holds(page, "<dt>loss scale</dt><dd>16,384 at last; 2 steps skipped for an overflow</dd>"));
+  CATCH_CHECK(holds(page, "class=\"fill-limit\"><title>step 1: skipped for an overflow</title>"));
+  CATCH_CHECK(holds(page, "<title>step 2: skipped for an overflow</title>"));
+  CATCH_CHECK_FALSE(holds(page, "step 3: skipped"));
+  CATCH_CHECK(holds(page, "class=\"fill-limit\"/></svg>skipped for an overflow</li>"));
+
+  const char* scaled[] = {R"(0.5,"skipped":false)"};
+  folder.add("steps.jsonl", steps(scaled, 1));
+  page = page_of(folder);
+  CATCH_CHECK(holds(page, "<dd>0.5000 at last; 0 steps skipped for an overflow</dd>"));
+  CATCH_CHECK_FALSE(holds(page, "fill-limit\"/>"));
+
+  const char* unscaled[] = {R"(1,"skipped":false)"};
+  folder.add("steps.jsonl", steps(unscaled, 1));
+  CATCH_CHECK_FALSE(holds(page_of(folder), "loss scale"));
+}
+
 CATCH_TEST_CASE("edges that carried nothing have no picture", "[report]") {
   const TemporaryFolder folder;
   tests::add_sample_logs(folder, 3);
@@ -194,9 +222,10 @@ CATCH_TEST_CASE("values of any size and type never break the page", "[report]") 
   for (const char* value : values) {
     const TemporaryFolder folder;
     std::string lines, fields;
-    for (const char* name : {"step", "loss", "lr", "grad_norm", "warm_up", "forward_ms", "update_ms", "wall_ms",
-                             "stall_forward_ms", "cpu_used_bytes", "cpu_peak_bytes", "cpu_limit_bytes", "cpu_by_kind",
-                             "cpu_peak_activation_bytes", "h2d_bytes", "evictions_dirty", "fetches"})
+    for (const char* name :
+         {"step", "loss", "lr", "grad_norm", "warm_up", "forward_ms", "update_ms", "wall_ms", "stall_forward_ms",
+          "cpu_used_bytes", "cpu_peak_bytes", "cpu_limit_bytes", "cpu_by_kind", "cpu_peak_activation_bytes",
+          "h2d_bytes", "evictions_dirty", "fetches", "loss_scale", "skipped"})
       fields += std::string(fields.empty() ? "{\"" : ",\"") + name + "\":" + value;
     folder.add("steps.jsonl", fields + "}\n" + tests::sample_steps(2) + fields + "}\n");
     const std::string v = value;

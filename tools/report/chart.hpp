@@ -35,6 +35,13 @@ struct LimitLine {
   double value;
 };
 
+// What happened at some of the x, each a stroke at the foot of the picture: no value, and never put together.
+struct Events {
+  std::string name;
+  std::string colour;  // a name of palette.hpp
+  std::vector<double> at;
+};
+
 struct Chart {
   std::string label;   // what a screen reader says
   std::string x_name;  // "step", written below the axis and in tooltips
@@ -45,6 +52,7 @@ struct Chart {
   std::vector<Series> series;  // stacked ones: first at the bottom
   std::vector<Series> lines;   // drawn over a stack, not added to it
   std::vector<LimitLine> limits;
+  std::vector<Events> events;  // of line charts
 };
 
 std::string line_chart(const Chart& chart);

@@ -57,6 +57,18 @@ std::string loss_fact(const RunFolder& run) {
                           quantity_text(last_finite(loss), Unit::kPlain) + " at last");
 }
 
+// Of fp16; in other runs the scale is 1 and no step is skipped.
+std::string loss_scale_fact(const RunFolder& run) {
+  const auto scales = run.steps.column("loss_scale");
+  const auto skipped = static_cast<double>(skipped_steps(run).size());
+  const bool is_scaled = std::any_of(scales.begin(), scales.end(), [](double s) { return std::isfinite(s) && s != 1; });
+  if (!is_scaled && skipped == 0) return "";
+  const double last = last_finite(scales);
+  return fact("loss scale", quantity_text(last, last == std::floor(last) ? Unit::kCount : Unit::kPlain) + " at last; " +
+                                quantity_text(skipped, Unit::kCount) + (skipped == 1 ? " step" : " steps") +
+                                " skipped for an overflow");
+}
+
 std::string steps_fact(const RunFolder& run) {
   return fact("steps", quantity_text(static_cast<double>(run.steps.num_steps()), Unit::kCount));
 }
@@ -129,7 +141,7 @@ std::string failure(const RunFolder& run) {
 
 std::string facts_list(const RunFolder& run) {
   const WarmSteps warm = warm_steps(run);
-  return "<dl class=\"facts\">\n" + model_fact(run) + steps_fact(run) + loss_fact(run) +
+  return "<dl class=\"facts\">\n" + model_fact(run) + steps_fact(run) + loss_fact(run) + loss_scale_fact(run) +
          number_fact("mean step after warm-up", warm.mean_ms, Unit::kMilliseconds) +
          number_fact("mean tokens/s after warm-up", warm.tokens_per_second, Unit::kPlain) +
          fact("fingerprint", run.fingerprint) + plan_facts(run) + other_facts(run) + about_facts(run) + "</dl>\n";

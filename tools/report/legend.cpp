@@ -29,11 +29,13 @@ std::string legend_entry(const std::string& colour, const std::string& name) {
 
 std::string legend(const Chart& chart) {
   std::string list;
-  if (chart.series.size() == 1 && chart.lines.empty()) return list;
+  if (chart.series.size() == 1 && chart.lines.empty() && chart.events.empty()) return list;
   for (const auto& series : chart.series)
     if (has_value(series)) list += legend_entry(series.colour, series.name);
   for (const auto& line : chart.lines)
     if (has_value(line)) list += entry(stroke("line line-" + line.colour), line.name);
+  for (const auto& events : chart.events)
+    if (!events.at.empty()) list += legend_entry(events.colour, events.name);
   const double highest = std::max(highest_value(chart), highest_total(chart));
   for (const auto& limit : chart.limits)
     if (!is_near(limit, highest) && std::isfinite(limit.value))

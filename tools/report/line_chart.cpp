@@ -58,6 +58,7 @@ std::string line_chart(const Chart& chart) {
   for (const auto& series : chart.series) draw_span(frame, chart, series);
   for (const auto& series : less.series) frame.draw_line(series);
   for (const auto& series : less.series) draw_marks(frame, less, series);
+  for (const auto& events : less.events) frame.draw_events(events);
   return std::move(frame).finish();
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kTicksAcross = 6;
 constexpr int kTicksUp = 5;
+constexpr double kEventWidth = 2, kEventHeight = 12;
 constexpr double kNear = 2.5;  // a limit this many times the data is still drawn
 
 bool has(const std::vector<double>& values) { return !values.empty(); }
@@ -94,6 +95,17 @@ void PlotFrame::draw_line(const Series& series) {
     is_down = true;
   }
   svg_.path(path, "line line-" + series.colour);
+}
+
+void PlotFrame::draw_events(const Events& events) {
+  double drawn_to = -INFINITY;
+  for (const double at : events.at) {
+    const double x = x_of_value(std::clamp(at, x_range_.from, x_range_.to));
+    if (!(x - drawn_to >= 1)) continue;
+    drawn_to = x;
+    svg_.rect(x - kEventWidth / 2, bottom() - kEventHeight, kEventWidth, kEventHeight, "fill-" + events.colour,
+              chart_.x_name + " " + quantity_text(at, chart_.x_unit) + ": " + events.name);
+  }
 }
 
 double PlotFrame::y(double value) const {

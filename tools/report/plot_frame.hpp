@@ -31,6 +31,9 @@ class PlotFrame {
   // Breaks off where a value is missing, unless the series has marks.
   void draw_line(const Series& series);
 
+  // Draws one stroke per pixel at most; what lies beyond the axis stands at its end.
+  void draw_events(const Events& events);
+
   // Draws the limit lines that are near the data, over everything else, and ends the picture.
   std::string finish() &&;
 

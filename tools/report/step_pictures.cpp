@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "tools/report/content_kinds.hpp"
 #include "tools/report/figure.hpp"
@@ -60,8 +61,12 @@ std::string loss_figure(const RunFolder& run) {
   const std::string validation = known_column(run, {"val_loss", "validation_loss"});
   if (run.steps.has(validation))
     chart.series.push_back({"validation", "validation", run.steps.column(validation), /*marks=*/true});
-  return chart_figure("Loss", "Where it breaks off, a step had no loss, or one that is not finite.", chart,
-                      Drawing::kLines);
+  std::string reading = "Where it breaks off, a step had no loss, or one that is not finite.";
+  if (auto skipped = skipped_steps(run); !skipped.empty()) {
+    chart.events.push_back({"skipped for an overflow", "limit", std::move(skipped)});
+    reading += " A stroke at the foot is a step that changed nothing: its gradients overflowed in fp16.";
+  }
+  return chart_figure("Loss", reading, chart, Drawing::kLines);
 }
 
 std::string speed_figure(const RunFolder& run) {
@@ -213,6 +218,14 @@ std::vector<double> tokens_per_second(const RunFolder& run) {
   auto rates = training_ms(run);
   for (double& rate : rates) rate = rate > 0 ? tokens / rate * 1e3 : kNaN;
   return rates;
+}
+
+std::vector<double> skipped_steps(const RunFolder& run) {
+  const auto numbers = run.steps.step_numbers(), skipped = run.steps.column_or_zero("skipped");
+  std::vector<double> steps;
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    if (skipped[i] != 0) steps.push_back(numbers[i]);
+  return steps;
 }
 
 std::string learning_section(const RunFolder& run) {

@@ -17,6 +17,9 @@ std::vector<double> training_ms(const RunFolder& run);
 // As logged, or from the facts' tokens per step.
 std::vector<double> tokens_per_second(const RunFolder& run);
 
+// The numbers of the steps that an overflow in fp16 had skipped.
+std::vector<double> skipped_steps(const RunFolder& run);
+
 std::string learning_section(const RunFolder& run);
 std::string time_section(const RunFolder& run);
 std::string memory_section(const RunFolder& run);
