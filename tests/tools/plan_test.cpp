@@ -46,6 +46,26 @@ CATCH_TEST_CASE("a plan tells the bytes per parameter and what state in fewer by
               full.at("model_data_bytes").get<std::uint64_t>() - plan.at("model_data_bytes").get<std::uint64_t>());
 }
 
+CATCH_TEST_CASE("a plan and a training tell what gradients in their parameters' places save") {
+  const std::vector<std::string> separate{"--precision", "bf16"}, reuse{"--precision", "bf16", "--grad-mode", "reuse"};
+  const auto with = [](std::vector<std::string> flags, std::vector<std::string> more) {
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+  };
+  const std::string words = "gradients take their parameters' places, which saves ";
+  CATCH_CHECK(plan_tiny(reuse).out.find(words) != std::string::npos);
+  CATCH_CHECK(plan_tiny(separate).out.find(words) == std::string::npos);
+  CATCH_CHECK(train_tiny(with(reuse, {"--steps", "1"})).out.find(words) != std::string::npos);
+  CATCH_CHECK(train_tiny(with(separate, {"--steps", "1"})).out.find(words) == std::string::npos);
+  const auto planned = [&](const std::vector<std::string>& flags, const char* what) {
+    return json_of(plan_tiny(with(flags, {"--json"}))).at("plan").at(what).get<std::uint64_t>();
+  };
+  CATCH_CHECK(planned(separate, "reused_bytes") == 0);
+  CATCH_CHECK(planned(reuse, "reused_bytes") > 0);
+  CATCH_CHECK(planned(reuse, "reused_bytes") ==
+              planned(separate, "model_data_bytes") - planned(reuse, "model_data_bytes"));
+}
+
 CATCH_TEST_CASE("a plan changes no weight") {
   const auto json = json_of(plan_tiny({"--json"}));
   CATCH_CHECK(json.at("sufficient") == true);

@@ -90,6 +90,23 @@ CATCH_TEST_CASE("where activations lie is the flag's word, else the file's, and 
   CATCH_CHECK(resolved({"--recompute"}).recompute);
 }
 
+CATCH_TEST_CASE("where gradients lie is the flag's word, else the file's, and needs what a step can give", "[unit]") {
+  const auto mode = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--precision", "bf16"});
+    return resolved(arguments).config.placement.grad_mode;
+  };
+  CATCH_CHECK(mode({}) == GradMode::kSeparate);
+  CATCH_CHECK(mode({"--grad-mode", "reuse"}) == GradMode::kReuse);
+  CATCH_CHECK(mode({"--grad-mode", "reuse", "--set", "placement.grad_mode=separate"}) == GradMode::kSeparate);
+  const tests::TemporaryFolder folder;
+  const auto file = folder.add("config.json", R"({"placement": {"grad_mode": "reuse"}})");
+  CATCH_CHECK(mode({"--config", file}) == GradMode::kReuse);
+  CATCH_CHECK(mode({"--config", file, "--grad-mode", "separate"}) == GradMode::kSeparate);
+  CATCH_CHECK_THROWS_AS(mode({"--grad-mode", "share"}), CLI::ValidationError);
+  CATCH_CHECK_THROWS_WITH(mode({"--grad-mode", "reuse", "--accumulate", "2"}),
+                          Catch::Contains("cannot accumulate over 2 passes"));
+}
+
 CATCH_TEST_CASE("betas and clipping go into the configuration", "[unit]") {
   const auto options = resolved({"--betas", "0.9,0.95", "--clip", "0"});
   CATCH_CHECK(options.config.optimizer.params.betas == std::vector<double>{0.9, 0.95});

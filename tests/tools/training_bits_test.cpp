@@ -131,6 +131,29 @@ CATCH_TEST_CASE("every precision has its own bits, and the same ones in a budget
   CATCH_CHECK(train_with(job, {}).last_line() == train_with(job, {"--precision", "fp32"}).last_line());
 }
 
+CATCH_TEST_CASE("gradients in their parameters' places change no bit") {
+  const Flags job{"--steps", "3", "--lr", "0.01", "--precision", "bf16"};
+  const std::string separate = train_with(job, {}).last_line();
+  CATCH_CHECK(train_with(job, {"--grad-mode", "reuse"}).last_line() == separate);
+  CATCH_CHECK(train_with(job, {"--grad-mode", "reuse", "--device", "simulated", "--gpu-limit", "2MiB"}).last_line() ==
+              separate);
+}
+
+CATCH_TEST_CASE("every format of state has its own bits, and the same ones in a budget") {
+  const Flags job{"--steps", "3", "--lr", "0.01"};
+  std::set<std::string> fingerprints;
+  for (const char* format : {"fp32", "bf16", "8bit"}) {
+    CATCH_CAPTURE(format);
+    const std::string plain = train_with(job, {"--state-dtype", format}).last_line();
+    fingerprints.insert(plain);
+    CATCH_CHECK(
+        train_with(job, {"--state-dtype", format, "--device", "simulated", "--gpu-limit", "2MiB"}).last_line() ==
+        plain);
+  }
+  CATCH_CHECK(fingerprints.size() == 3);
+  CATCH_CHECK(train_with(job, {}).last_line() == train_with(job, {"--state-dtype", "fp32"}).last_line());
+}
+
 CATCH_TEST_CASE("a step that overflows in fp16 is told, and the schedule waits for it") {
   const Flags flags{"--precision", "fp16",
                     "--set",       "fp16.initial_scale_power=28",
