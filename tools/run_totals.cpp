@@ -8,6 +8,7 @@ void RunTotals::add(const StepStats& stats, double wall_ms) {
   if (num_steps++ == 0) first_loss = stats.loss;
   last_loss = stats.loss;
   num_skipped = stats.num_skipped;
+  num_skipped_in_a_row = stats.skipped ? num_skipped_in_a_row + 1 : 0;
   loss_scale = stats.loss_scale;
   losses.add(stats.loss);
   all_ms_ += wall_ms;

@@ -18,9 +18,10 @@ struct Validation {
 
 struct RunTotals {
   std::int64_t num_steps = 0;
-  std::int64_t num_skipped = 0;  // for an overflow in fp16
-  double loss_scale = 1;         // of the last step
-  std::int64_t num_warm = 0;     // steps that were foretold, and their time
+  std::int64_t num_skipped = 0;           // for an overflow in fp16
+  std::int64_t num_skipped_in_a_row = 0;  // up to the last step
+  double loss_scale = 1;                  // of the last step
+  std::int64_t num_warm = 0;              // steps that were foretold, and their time
   double warm_ms = 0;
   double build_ms = 0;  // until the model was ready
   double forward_ms = 0, backward_ms = 0, update_ms = 0;

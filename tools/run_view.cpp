@@ -1,5 +1,6 @@
 #include "tools/run_view.hpp"
 
+#include "base/log.hpp"
 #include "tools/number_text.hpp"
 #include "tools/standard_output.hpp"
 
@@ -12,6 +13,8 @@ class QuietView final : public RunView {
 };
 
 }  // namespace
+
+void RunView::on_warning(const std::string& line) { log::warning(line); }
 
 std::unique_ptr<RunView> make_quiet_view() { return std::make_unique<QuietView>(); }
 

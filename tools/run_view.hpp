@@ -55,6 +55,7 @@ class RunView {
   virtual void on_step(const StepReport&) {}
   virtual void on_validation(const Validation&) {}
   virtual void on_sample(std::int64_t /*step*/, const std::string& /*bytes*/) {}
+  virtual void on_warning(const std::string& line);  // to the log, whatever the view prints
   virtual void on_end(const RunEnd& end) = 0;
 };
 

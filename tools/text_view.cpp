@@ -52,6 +52,11 @@ class TextView final : public RunView {
     print_above(printf_text("%6lld  sample  %s\n", static_cast<long long>(step), escaped_text(bytes).c_str()));
   }
 
+  void on_warning(const std::string& line) override {
+    line_.clear();
+    RunView::on_warning(line);
+  }
+
   void on_end(const RunEnd& end) override {
     line_.clear();
     std::string text = terminal_.is_terminal ? "" : "\n";

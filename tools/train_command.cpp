@@ -43,6 +43,17 @@ void require_finite(double loss, std::int64_t step, const TrainOptions& options)
                   clipping > 0 ? printf_text("a lower --clip (now %g)", clipping).c_str() : "--clip 1"));
 }
 
+constexpr std::int64_t kManySkips = 100;
+
+std::string skips_text(const RunTotals& totals, const Fp16Config& fp16) {
+  const auto count = static_cast<long long>(totals.num_skipped_in_a_row);
+  const std::string text = printf_text(
+      "fp16: the gradients of %lld step%s in a row overflowed, at last at loss scale %g, so no weight changed; ", count,
+      count == 1 ? "" : "s", totals.loss_scale);
+  return text + (fp16.loss_scale != 0 ? "lower fp16.loss_scale, or set it to 0, which searches for one"
+                                      : "lower fp16.initial_scale_power");
+}
+
 bool is_due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
 // One run from the first step to the summary.
@@ -109,6 +120,14 @@ class TrainRun {
     const double tokens_per_second = static_cast<double>(options_.tokens_per_step()) / wall_ms * 1e3;
     log_extras_ = {{"tokens_per_second", tokens_per_second}};
     view_->on_step({job_.stats(), tokens_per_second, seconds_left(step)});
+    warn_of_skips();
+  }
+
+  // Once: when nothing has been learned for long, or in the whole of a short run.
+  void warn_of_skips() {
+    if (warned_of_skips_ || totals_.num_skipped_in_a_row < std::min(kManySkips, options_.steps)) return;
+    warned_of_skips_ = true;
+    view_->on_warning(skips_text(totals_, options_.config.fp16));
   }
 
   // As long as the steps so far took, with their share of validations and samples.
@@ -162,6 +181,7 @@ class TrainRun {
   const LrSchedule schedule_;
   TrainingJob job_;
   RunTotals totals_;
+  bool warned_of_skips_ = false;
   Plan plan_;
   std::vector<RunLog::Extra> log_extras_;  // of the present step
 };

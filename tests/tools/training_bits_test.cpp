@@ -154,6 +154,27 @@ CATCH_TEST_CASE("every format of state has its own bits, and the same ones in a 
   CATCH_CHECK(train_with(job, {}).last_line() == train_with(job, {"--state-dtype", "fp32"}).last_line());
 }
 
+CATCH_TEST_CASE("a run whose steps are all skipped is told of it once, also when it is quiet") {
+  const auto warned = [](const Flags& more) {
+    Flags flags{"--quiet", "--precision", "fp16"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    const Run run = train_with({}, flags);
+    CATCH_CHECK(is_fingerprint(run.last_line()));
+    const auto at = run.err.find("fp16: the gradients of ");
+    if (at == std::string::npos) return std::string();
+    CATCH_CHECK(run.err.find("fp16: the gradients of ", at + 1) == std::string::npos);
+    return run.err.substr(at, run.err.find('\n', at) - at);
+  };
+  CATCH_CHECK(warned({"--steps", "2", "--set", "fp16.loss_scale=1e30"}) ==
+              "fp16: the gradients of 2 steps in a row overflowed, at last at loss scale 1e+30, so no weight changed; "
+              "lower fp16.loss_scale, or set it to 0, which searches for one");
+  CATCH_CHECK(warned({"--steps", "102", "--set", "fp16.loss_scale=1e30"}).find("of 100 steps in a row") !=
+              std::string::npos);
+  CATCH_CHECK(
+      warned({"--steps", "1", "--set", "fp16.initial_scale_power=100"}).ends_with("lower fp16.initial_scale_power"));
+  CATCH_CHECK(warned({"--steps", "20", "--set", "fp16.initial_scale_power=28", "--set", "fp16.hysteresis=1"}).empty());
+}
+
 CATCH_TEST_CASE("a step that overflows in fp16 is told, and the schedule waits for it") {
   const Flags flags{"--precision", "fp16",
                     "--set",       "fp16.initial_scale_power=28",
