@@ -14,6 +14,21 @@ class Lru final : public EvictionPolicy {
   }
 };
 
+class Fifo final : public EvictionPolicy {
+ public:
+  void rank(std::span<Candidate> candidates) const override {
+    std::sort(candidates.begin(), candidates.end(),
+              [](const auto& a, const auto& b) { return std::tie(a.arrival, a.id) < std::tie(b.arrival, b.id); });
+  }
+};
+
+class Static final : public EvictionPolicy {
+ public:
+  void rank(std::span<Candidate> candidates) const override {
+    std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  }
+};
+
 class NextUse final : public EvictionPolicy {
  public:
   void rank(std::span<Candidate> candidates) const override {
@@ -28,6 +43,8 @@ class NextUse final : public EvictionPolicy {
 }  // namespace
 
 std::unique_ptr<EvictionPolicy> make_lru_policy() { return std::make_unique<Lru>(); }
+std::unique_ptr<EvictionPolicy> make_fifo_policy() { return std::make_unique<Fifo>(); }
+std::unique_ptr<EvictionPolicy> make_static_policy() { return std::make_unique<Static>(); }
 std::unique_ptr<EvictionPolicy> make_next_use_policy() { return std::make_unique<NextUse>(); }
 
 }  // namespace asterias::evict

@@ -26,8 +26,9 @@ struct Candidate {
   std::uint32_t index;     // Residency's own
   bool clean;              // another current copy exists, so leaving moves nothing
   std::uint64_t bytes;     // room its departure frees
-  std::uint64_t last_use;  // a count of uses, larger is later
+  std::uint64_t last_use;  // a count, larger is later
   Moment next_use;         // kNever when nothing is foretold
+  std::uint64_t arrival;   // on the tier, counted as uses are
 };
 
 class EvictionPolicy {
@@ -43,6 +44,13 @@ class EvictionPolicy {
 
 // Longest unused first.
 std::unique_ptr<EvictionPolicy> make_lru_policy();
+
+// Longest on the tier first, used or not: PatrickStar's order.
+std::unique_ptr<EvictionPolicy> make_fifo_policy();
+
+// Always the same order, that of making, so that what fits keeps its place for the whole run and the rest passes
+// through what is left: a fixed partition, as DeepSpeed's. Chunks go before activations, which are younger.
+std::unique_ptr<EvictionPolicy> make_static_policy();
 
 // Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as
 // furthest. Among equals it is LRU: where nothing is foretold, that is the order within the clean and within the dirty.

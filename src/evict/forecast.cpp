@@ -25,6 +25,7 @@ struct Actor {
   bool is_chunk = false;
   Moment pinned_at = kNever;
   std::uint64_t last_use = 0;
+  std::array<std::uint64_t, kNumTiers> arrival{};
   std::vector<Moment> uses;  // in a step, ascending
 };
 
@@ -359,8 +360,8 @@ class Replay {
     for (std::uint32_t i = 0; i < actors_.size(); ++i) {
       const Actor& actor = actors_[i];
       if (!actor.on[index_of(tier)] || is_pinned(actor)) continue;
-      candidates.push_back(
-          {actor.script->id, i, is_redundant(actor, tier), actor.script->bytes, actor.last_use, next_use(actor)});
+      candidates.push_back({actor.script->id, i, is_redundant(actor, tier), actor.script->bytes, actor.last_use,
+                            next_use(actor), actor.arrival[index_of(tier)]});
     }
     policy_.rank(candidates);
     return candidates;
@@ -382,6 +383,7 @@ class Replay {
 
   void count(Actor& actor, Tier tier) {
     actor.on[index_of(tier)] = true;
+    actor.arrival[index_of(tier)] = ++clock_;
     resident_[index_of(tier)] += actor.script->bytes;
     of(by_kind_[index_of(tier)], actor.script->kind) += actor.script->bytes;
     auto& most_activations = forecast_.peak_activation_bytes[index_of(tier)];

@@ -88,7 +88,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   if (resident->key.is_named()) by_key_[resident->key.value()] = resident;
   resident->number = resident->id;
   resident->made_by = operator_name_;
-  resident->last_use = ++clock_;
+  resident->last_use = resident->on(tier).arrival = ++clock_;
   resident->tenants.push_back(tenant);
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
@@ -168,7 +168,8 @@ void Residency::destroy(Resident* resident) {
   residents_.pop_back();
 }
 
-void Residency::enter(const Resident& resident, Tier tier) {
+void Residency::enter(Resident& resident, Tier tier) {
+  resident.on(tier).arrival = ++clock_;
   books_.enter(resident, tier);
   if (recorder_) recorder_->enter(resident, tier);
 }
@@ -551,7 +552,7 @@ void Residency::collect_candidates(Tier tier, std::vector<Candidate>& candidates
     const Copy& copy = resident->on(tier);
     if (copy.state != CopyState::kCurrent || copy.pins > 0 || resident->move) continue;
     candidates.push_back({resident->id, resident->index, is_redundant(resident.get(), tier), resident->bytes,
-                          resident->last_use, timeline_.next_use(resident->key, resident->update_index)});
+                          resident->last_use, timeline_.next_use(resident->key, resident->update_index), copy.arrival});
   }
 }
 

@@ -193,7 +193,7 @@ class Residency {
   void die_if_unneeded(Resident* resident);
   void keep(Resident* resident);
 
-  void enter(const Resident& resident, Tier tier);
+  void enter(Resident& resident, Tier tier);
   void leave(const Resident& resident, Tier tier);
   void refuse_two_places(const Want& want, Tier tier) const;
   void pin(Resident* resident, Tier tier);

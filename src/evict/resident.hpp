@@ -41,6 +41,7 @@ struct Copy {
   chunk::Block block;      // memory tiers
   chunk::Extents extents;  // nvme
   int pins = 0;
+  std::uint64_t arrival = 0;  // counted as uses are
 
   bool is_readable() const { return state == chunk::CopyState::kCurrent || state == chunk::CopyState::kLeaving; }
 };

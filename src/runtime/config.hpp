@@ -103,7 +103,7 @@ struct DataTypesConfig {
   std::optional<GradAccumDtype> grad_accum_dtype;  // unset: the parameter's own
 };
 
-enum class Eviction : std::uint8_t { kNextUse, kLru };
+enum class Eviction : std::uint8_t { kNextUse, kLru, kFifo, kStatic };
 
 // Where gradients lie: in chunks of their own, or in their parameters' places.
 enum class GradMode : std::uint8_t { kSeparate, kReuse };

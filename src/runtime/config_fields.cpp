@@ -292,7 +292,11 @@ void add_placement(Fields<EngineConfig>& fields) {
   add(
       "use_cpu_embedding", boolean(), [](auto& c) -> auto& { return c.use_cpu_embedding; });
   add(
-      "placement.eviction", choice<Eviction>({{"next_use", Eviction::kNextUse}, {"lru", Eviction::kLru}}),
+      "placement.eviction",
+      choice<Eviction>({{"next_use", Eviction::kNextUse},
+                        {"lru", Eviction::kLru},
+                        {"fifo", Eviction::kFifo},
+                        {"static", Eviction::kStatic}}),
       [](auto& c) -> auto& { return c.placement.eviction; });
   add(
       "placement.activations",

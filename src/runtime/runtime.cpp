@@ -93,7 +93,13 @@ chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
 }
 
 std::unique_ptr<evict::EvictionPolicy> make_policy(Eviction eviction) {
-  return eviction == Eviction::kLru ? evict::make_lru_policy() : evict::make_next_use_policy();
+  switch (eviction) {
+    case Eviction::kNextUse: return evict::make_next_use_policy();
+    case Eviction::kLru: return evict::make_lru_policy();
+    case Eviction::kFifo: return evict::make_fifo_policy();
+    case Eviction::kStatic: return evict::make_static_policy();
+  }
+  return evict::make_next_use_policy();
 }
 
 // Bounds what glibc keeps: few arenas, no growing thresholds, freed tops given back.

@@ -112,7 +112,7 @@ CATCH_TEST_CASE("impossible values are refused while reading") {
       "{'train_batch_size': 1.5}", "{'bf16': {'enabled': 1}}", "{'fp16': {'enabled': 'auto'}}",
       "{'fp16': {'hysteresis': 0}}", "{'fp16': {'loss_scale': -1}}", "{'fp16': {'min_loss_scale': 0}}",
       "{'fp16': {'initial_scale_power': 128}}", "{'precision': {'keep_fp32': 1}}",
-      "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'fifo'}}",
+      "{'data_types': {'grad_accum_dtype': 'fp64'}}", "{'placement': {'eviction': 'mru'}}",
       "{'placement': {'activations': 'drop'}}", "{'placement': {'grad_mode': 'own'}}", "{'prefetch': 1025}",
       "{'io': {'engine': 'uring'}}", "{'io': {'block_size': 4095}}", "{'io': {'block_size': 0}}",
       "{'io': {'queue_depth': 0}}", "{'io': {'queue_depth': 1025}}", "{'cpu': {'threads': -1}}",

@@ -20,7 +20,7 @@ inline std::vector<Candidate> random_candidates(std::mt19937_64& random) {
   for (std::uint32_t i = 0; i < candidates.size(); ++i) {
     // Few values, so that there are ties; ids are unique.
     const Moment next_use = random() % 3 == 0 ? kNever : static_cast<Moment>(random() % 6);
-    candidates[i] = {1000 + i, i, random() % 2 == 0, 4096 * (1 + random() % 4), random() % 6, next_use};
+    candidates[i] = {1000 + i, i, random() % 2 == 0, 4096 * (1 + random() % 4), random() % 6, next_use, random() % 6};
   }
   std::shuffle(candidates.begin(), candidates.end(), random);
   return candidates;
@@ -34,7 +34,7 @@ inline std::vector<std::uint64_t> ids_of(const std::vector<Candidate>& candidate
 
 inline bool same(const Candidate& a, const Candidate& b) {
   return a.id == b.id && a.index == b.index && a.clean == b.clean && a.bytes == b.bytes && a.last_use == b.last_use &&
-         a.next_use == b.next_use;
+         a.next_use == b.next_use && a.arrival == b.arrival;
 }
 
 inline void check_only_reorders(const MakePolicy& make) {
@@ -65,14 +65,15 @@ inline void check_order_does_not_depend_on_the_order_given(const MakePolicy& mak
 
 inline void check_ties_break_by_id(const MakePolicy& make) {
   std::vector<Candidate> candidates;
-  for (std::uint32_t i = 0; i < 20; ++i) candidates.push_back({100 - i, i, true, 4096, 5, 9});
+  for (std::uint32_t i = 0; i < 20; ++i) candidates.push_back({100 - i, i, true, 4096, 5, 9, 5});
   make()->rank(candidates);
   CATCH_CHECK(std::is_sorted(candidates.begin(), candidates.end(), [](auto& a, auto& b) { return a.id < b.id; }));
 }
 
+// Not for a policy that knows neither age nor future.
 inline void check_nothing_foretold_is_oldest_first(const MakePolicy& make) {
   std::vector<Candidate> candidates;
-  for (std::uint32_t i = 0; i < 20; ++i) candidates.push_back({i, i, true, 4096, (i * 7) % 20, kNever});
+  for (std::uint32_t i = 0; i < 20; ++i) candidates.push_back({i, i, true, 4096, (i * 7) % 20, kNever, (i * 7) % 20});
   make()->rank(candidates);
   for (std::size_t i = 0; i < candidates.size(); ++i) CATCH_CHECK(candidates[i].last_use == i);
 }
@@ -80,7 +81,7 @@ inline void check_nothing_foretold_is_oldest_first(const MakePolicy& make) {
 inline void check_few(const MakePolicy& make) {
   std::vector<Candidate> candidates;
   make()->rank(candidates);
-  candidates.push_back({1, 0, true, 4096, 1, 1});
+  candidates.push_back({1, 0, true, 4096, 1, 1, 1});
   make()->rank(candidates);
   CATCH_CHECK(candidates.front().id == 1);
 }

@@ -26,11 +26,37 @@ CATCH_TEST_CASE("next-use policy: nothing foretold", "[evict]") {
 CATCH_TEST_CASE("next-use policy: few", "[evict]") { check_few(make_next_use_policy); }
 
 CATCH_TEST_CASE("next-use policy: furthest first, clean before dirty at equal distance", "[evict]") {
-  std::vector<Candidate> candidates{
-      {1, 0, false, 4096, 1, 5}, {2, 1, true, 4096, 9, 5}, {3, 2, false, 4096, 9, kNever}, {4, 3, true, 4096, 1, 4}};
+  std::vector<Candidate> candidates{{1, 0, false, 4096, 1, 5, 1},
+                                    {2, 1, true, 4096, 9, 5, 1},
+                                    {3, 2, false, 4096, 9, kNever, 1},
+                                    {4, 3, true, 4096, 1, 4, 1}};
   make_next_use_policy()->rank(candidates);
   CATCH_CHECK(ids_of(candidates) == std::vector<std::uint64_t>{3, 2, 1, 4});
 }
+
+CATCH_TEST_CASE("fifo policy: only reorders", "[evict]") { check_only_reorders(make_fifo_policy); }
+CATCH_TEST_CASE("fifo policy: deterministic", "[evict]") {
+  check_order_does_not_depend_on_the_order_given(make_fifo_policy);
+}
+CATCH_TEST_CASE("fifo policy: ties", "[evict]") { check_ties_break_by_id(make_fifo_policy); }
+CATCH_TEST_CASE("fifo policy: nothing foretold", "[evict]") {
+  check_nothing_foretold_is_oldest_first(make_fifo_policy);
+}
+CATCH_TEST_CASE("fifo policy: few", "[evict]") { check_few(make_fifo_policy); }
+
+CATCH_TEST_CASE("fifo policy: longest there first, whatever its uses", "[evict]") {
+  std::vector<Candidate> candidates{
+      {1, 0, true, 4096, 1, 9, 7}, {2, 1, false, 4096, 9, 2, 3}, {3, 2, true, 4096, 5, kNever, 5}};
+  make_fifo_policy()->rank(candidates);
+  CATCH_CHECK(ids_of(candidates) == std::vector<std::uint64_t>{2, 3, 1});
+}
+
+CATCH_TEST_CASE("static policy: only reorders", "[evict]") { check_only_reorders(make_static_policy); }
+CATCH_TEST_CASE("static policy: deterministic", "[evict]") {
+  check_order_does_not_depend_on_the_order_given(make_static_policy);
+}
+CATCH_TEST_CASE("static policy: ties", "[evict]") { check_ties_break_by_id(make_static_policy); }
+CATCH_TEST_CASE("static policy: few", "[evict]") { check_few(make_static_policy); }
 
 // ---- a cache of `capacity` equal things, against the fewest fetches that any choice can reach
 
@@ -51,7 +77,7 @@ int fetches_of(const EvictionPolicy& policy, const Accesses& accesses, std::size
       if (last_use.size() == capacity) {
         std::vector<Candidate> candidates;
         for (const auto& [thing, used] : last_use)
-          candidates.push_back({thing, thing, true, 4096, used, next_use_of(accesses, thing, now)});
+          candidates.push_back({thing, thing, true, 4096, used, next_use_of(accesses, thing, now), used});
         policy.rank(candidates);
         last_use.erase(candidates.front().index);
       }
@@ -96,6 +122,19 @@ CATCH_TEST_CASE("next-use policy: reaches the fewest fetches there are, and neve
     saved += fetches_of(*lru, accesses, capacity) - fewest;
   }
   CATCH_CHECK(saved > 0);
+}
+
+CATCH_TEST_CASE("static policy: what fits keeps its place, the others always go", "[evict]") {
+  const auto policy = make_static_policy();
+  constexpr int kThings = 10, kRounds = 5;
+  constexpr std::size_t kCapacity = 4;
+  Accesses accesses;
+  for (int round = 0; round < kRounds; ++round)
+    for (std::uint32_t thing = 0; thing < kThings; ++thing) accesses.push_back(thing);
+  // One place is what the others pass through; three stay from the first round on.
+  const int passing = kThings - static_cast<int>(kCapacity) + 1;
+  CATCH_CHECK(fetches_of(*policy, accesses, kCapacity) == kThings + (kRounds - 1) * passing);
+  CATCH_CHECK(fetches_of(*make_lru_policy(), accesses, kCapacity) == kThings * kRounds);
 }
 
 }  // namespace

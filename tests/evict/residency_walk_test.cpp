@@ -256,7 +256,12 @@ void walk(Rig& rig, unsigned seed, bool ample, int steps) {
 }
 
 std::unique_ptr<EvictionPolicy> policy_for(unsigned seed) {
-  return seed % 2 ? make_lru_policy() : make_next_use_policy();
+  switch (seed % 4) {
+    case 0: return make_next_use_policy();
+    case 1: return make_lru_policy();
+    case 2: return make_fifo_policy();
+    default: return make_static_policy();
+  }
 }
 
 CATCH_TEST_CASE("residency walk: cpu and nvme", "[evict]") {

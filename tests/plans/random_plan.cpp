@@ -48,7 +48,8 @@ void draw_device(Draw& draw, EngineConfig& config) {
 }
 
 void draw_placement(Draw& draw, EngineConfig& config) {
-  config.placement.eviction = draw.one_of({Eviction::kNextUse, Eviction::kLru});
+  config.placement.eviction =
+      draw.one_of({Eviction::kNextUse, Eviction::kNextUse, Eviction::kLru, Eviction::kFifo, Eviction::kStatic});
   config.placement.activations = draw.one_of({ActivationPlacement::kAuto, ActivationPlacement::kAuto,
                                               ActivationPlacement::kKeep, ActivationPlacement::kOffload});
   config.prefetch = draw.one_of({0, 1, 2, 3, 8, 64});

@@ -52,7 +52,7 @@ CATCH_TEST_CASE("every case has the bits of plain libtorch at every budget", "[p
       const std::uint64_t data = unlimited.plan.model_data_bytes;
       for (const int percent : {50, 12}) {
         const std::uint64_t limit = std::max(need, data * static_cast<std::uint64_t>(percent) / 100);
-        for (const auto eviction : {Eviction::kNextUse, Eviction::kLru}) {
+        for (const auto eviction : {Eviction::kNextUse, Eviction::kLru, Eviction::kFifo, Eviction::kStatic}) {
           auto config = simulated(limit);
           config.placement.eviction = eviction;
           config.debug.poison = true;
