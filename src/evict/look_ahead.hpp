@@ -1,4 +1,4 @@
-// How far Residency runs ahead, for it and for the forecast that replays it (forecast.hpp).
+// How far Residency runs ahead, for it and for the simulator (simulated_ahead.cpp).
 //
 // Threading: constants.
 #pragma once

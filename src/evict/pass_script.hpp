@@ -1,9 +1,10 @@
-// What the passes before the first update asked of Residency, in order, wherever things lay: what a forecast replays.
+// What the passes before the first update asked of Residency, in order, wherever things lay, and how long their work
+// took: what the simulator plays.
 //
 // Unlike a Trace (timeline.hpp) it knows sizes, writes, births and deaths. Kept once per run: it grows while the
-// runtime measures, and ends with the first update.
+// runtime measures, and ends with the first update; only the times go on changing (step_clock.hpp).
 //
-// Threading: thread-compatible; Residency's lock covers it. Units: bytes.
+// Threading: thread-compatible; Residency's lock covers it. Units: bytes, nanoseconds.
 #pragma once
 
 #include <array>
@@ -43,8 +44,26 @@ struct PassScript {
     std::uint64_t bytes = 0;  // of kUnmovable: all there is now
   };
 
+  // How long the thread worked from one boundary to the next, waiting left out.
+  struct Work {
+    std::uint64_t hash = 0;  // of the operator
+    std::uint64_t ns = 0;
+    std::uint32_t count = 0;  // of times it was measured; the first does not count once there is a second
+
+    // Takes the mean.
+    void measure(std::uint64_t measured_ns) {
+      const double weight = ++count > 2 ? 1.0 / (count - 1) : 1.0;
+      ns = static_cast<std::uint64_t>((1 - weight) * static_cast<double>(ns) +
+                                      weight * static_cast<double>(measured_ns));
+    }
+  };
+
   std::vector<Actor> actors;
   std::vector<Event> events;
+  std::vector<Work> operators;                             // of each kOperator event, until the next
+  std::vector<std::size_t> pass_starts;                    // the first operator of each pass
+  Work before_update;                                      // from the call of step() until the first chunk is updated
+  std::vector<Work> updates;                               // by a chunk's place in the update
   std::unordered_map<std::uint64_t, std::uint32_t> index;  // of actors, by Resident::id
 
   void add(Event event) {

@@ -32,6 +32,20 @@ class WithoutExcess {
   const bool before_;
 };
 
+using Span = std::pair<Residency::Clock::time_point, Residency::Clock::time_point>;
+
+// How much time the spans cover.
+std::uint64_t union_ns(std::vector<Span> spans) {
+  std::sort(spans.begin(), spans.end());
+  std::chrono::nanoseconds sum{0};
+  Residency::Clock::time_point covered{};
+  for (const auto& [start, end] : spans) {
+    if (end > covered) sum += end - std::max(start, covered);
+    covered = std::max(covered, end);
+  }
+  return static_cast<std::uint64_t>(sum.count());
+}
+
 // A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
 constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
@@ -426,12 +440,15 @@ std::exception_ptr Residency::wait_for(Move& move) {
     error = std::current_exception();
   }
   if (is_late) count_stall(edge_between(move.from, move.to), start, Clock::now());
+  if (move.ticket.is_of_transfers()) note_busy(edge_between(move.from, move.to), move.ticket);
   if (move.record) recorder_->end_move(*move.record, move.ticket);
   return error;
 }
 
 void Residency::count_stall(Edge edge, Clock::time_point start, Clock::time_point end) {
-  stats_.stall_ns[static_cast<std::size_t>(edge)] += static_cast<std::uint64_t>((end - start).count());
+  const auto ns = static_cast<std::uint64_t>((end - start).count());
+  stats_.stall_ns[static_cast<std::size_t>(edge)] += ns;
+  stalled_ns_ += ns;
   if (recorder_) recorder_->add_stall(edge, start, end);
 }
 
@@ -722,6 +739,7 @@ void Residency::require_room(Tier tier, std::uint64_t bytes, const char* what) {
 void Residency::with_timeline(const std::function<void(Timeline&)>& use) {
   const Lock lock(mutex_);
   use(timeline_);
+  if (!timeline_.in_pass()) step_clock_.stop(step_clock_now());
 }
 
 void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
@@ -730,7 +748,11 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   operator_name_ = name;
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
-  if (script_ && script_->events.size() > kMostScriptEvents) script_.reset();  // what was foretold by then stays
+  if (script_ && script_->events.size() > kMostScriptEvents) {  // what was foretold by then stays
+    script_.reset();
+    step_clock_.forget();
+  }
+  time_operator(operator_hash);
   if (is_scripting()) {
     script_->add({PassScript::What::kOperator});
     script_unmovable();
@@ -739,8 +761,25 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   run_ahead();
 }
 
+// What an evaluation in the middle of a pass does is nobody's work.
+void Residency::time_operator(std::uint64_t operator_hash) {
+  if (!script_) return;
+  if (timeline_.is_suspended()) return step_clock_.stop(step_clock_now());
+  const StepClock::Place place{timeline_.in_pass(), timeline_.num_passes()};
+  if (measuring_)
+    step_clock_.add_operator(*script_, place, operator_hash, step_clock_now());
+  else
+    step_clock_.begin_operator(*script_, place, operator_hash, step_clock_now());
+}
+
+void Residency::begin_step_call() {
+  const Lock lock(mutex_);
+  if (script_) step_clock_.begin_step_call(*script_, step_clock_now());
+}
+
 void Residency::begin_update(std::uint32_t index, std::uint32_t count) {
   const Lock lock(mutex_);
+  if (script_) step_clock_.begin_update(*script_, index, step_clock_now());
   timeline_.on_update(index, count);
   if (recorder_) recorder_->next_moment();
 }
@@ -783,6 +822,8 @@ void Residency::record_update(const Resident* chunk, Clock::time_point start, Cl
 
 void Residency::record_step_end(std::int64_t step) {
   const Lock lock(mutex_);
+  step_clock_.stop(step_clock_now());
+  step_clock_.end_step(timeline_.num_passes());
   if (recorder_) recorder_->end_step(step);
 }
 
@@ -799,6 +840,7 @@ void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)>
 void Residency::start_script() {
   const Lock lock(mutex_);
   script_ = std::make_unique<PassScript>();
+  step_clock_.forget();
   scripted_unmovable_ = {};
   for (const auto& resident : residents_) {
     auto& actor = script_->actors[script_->actor_of(*resident)];
@@ -818,22 +860,44 @@ void Residency::script_unmovable() {
   }
 }
 
-Forecast Residency::forecast() {
+Simulation Residency::forecast() {
   const Lock lock(mutex_);
   if (!script_ || script_->events.size() == forecast_events_) return forecast_;
-  ForecastTiers tiers{hierarchy_.levels(),
-                      {},
-                      hierarchy_.pool(Tier::kCpu).library_bytes(),
-                      static_cast<std::uint64_t>(look_ahead_),
-                      activations_ == ActivationPlacement::kOffload};
-  for (const Tier tier : hierarchy_.levels()) {
+  forecast_ = evict::simulate(*script_, look_at_tiers(), *policy_);
+  forecast_events_ = script_->events.size();
+  return forecast_;
+}
+
+std::optional<Simulation> Residency::simulate(const MoveRates& rates) const {
+  const Lock lock(mutex_);
+  if (!script_) return std::nullopt;
+  SimulatedTiers tiers = look_at_tiers();
+  tiers.rates = rates;
+  return evict::simulate(*script_, tiers, *policy_);
+}
+
+std::optional<PassScript> Residency::script() const {
+  const Lock lock(mutex_);
+  return script_ ? std::optional(*script_) : std::nullopt;
+}
+
+SimulatedTiers Residency::simulated_tiers() const {
+  const Lock lock(mutex_);
+  return look_at_tiers();
+}
+
+SimulatedTiers Residency::look_at_tiers() const {
+  SimulatedTiers tiers;
+  tiers.levels = hierarchy_.levels();
+  tiers.library_bytes = hierarchy_.pool(Tier::kCpu).library_bytes();
+  tiers.look_ahead = static_cast<std::uint64_t>(look_ahead_);
+  tiers.offloads = activations_ == ActivationPlacement::kOffload;
+  for (const Tier tier : tiers.levels) {
     const std::uint64_t limit = hierarchy_.limit_bytes(tier);
     const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();
     tiers.room[index_of(tier)] = limit == chunk::TierPool::kUnlimited ? limit : limit - std::min(limit, foreign);
   }
-  forecast_ = evict::forecast(*script_, tiers, *policy_);
-  forecast_events_ = script_->events.size();
-  return forecast_;
+  return tiers;
 }
 
 bool Residency::is_refused() const {
@@ -854,7 +918,18 @@ ResidencyStats Residency::stats() const {
 void Residency::reset_stats() {
   const Lock lock(mutex_);
   stats_ = ResidencyStats();
+  for (auto& spans : busy_spans_) spans.clear();
   for (const Tier tier : hierarchy_.levels()) books_.reset_peak(tier);
+}
+
+void Residency::note_busy(Edge edge, const chunk::MoveTicket& ticket) {
+  const std::size_t lane = std::min<std::size_t>(static_cast<std::size_t>(edge), 2);  // the drive is one
+  busy_spans_[lane].push_back({ticket.started_at(), ticket.ended_at()});
+}
+
+BusyTimes Residency::busy_times() const {
+  const Lock lock(mutex_);
+  return {union_ns(busy_spans_[0]), union_ns(busy_spans_[1]), union_ns(busy_spans_[2])};
 }
 
 ContentBytes Residency::content(Tier tier) const {

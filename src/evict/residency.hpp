@@ -29,6 +29,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "chunk/hierarchy.hpp"
@@ -36,9 +37,10 @@
 #include "evict/books.hpp"
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
-#include "evict/forecast.hpp"
 #include "evict/pass_script.hpp"
 #include "evict/resident.hpp"
+#include "evict/simulator.hpp"
+#include "evict/step_clock.hpp"
 #include "evict/step_recorder.hpp"
 #include "evict/timeline.hpp"
 
@@ -66,6 +68,13 @@ struct ResidencyStats {
 
   std::uint64_t moved(Edge edge) const { return moved_bytes[static_cast<std::size_t>(edge)]; }
   std::uint64_t stalled(Edge edge) const { return stall_ns[static_cast<std::size_t>(edge)]; }
+};
+
+// How long the ways between tiers were busy, in nanoseconds.
+struct BusyTimes {
+  std::uint64_t h2d_ns = 0;
+  std::uint64_t d2h_ns = 0;
+  std::uint64_t drive_ns = 0;
 };
 
 // The most that was needed at once on each tier since the start: what an exact refusal names.
@@ -137,6 +146,8 @@ class Residency {
   void with_timeline(const std::function<void(Timeline&)>& use);
   // Passes a boundary of the update: chunk number `index` of `count` begins.
   void begin_update(std::uint32_t index, std::uint32_t count);
+  // The optimizer's step() has been called: what comes before its first chunk is its work, too.
+  void begin_step_call();
   // Passes an operator boundary: `name` (static storage) is what OutOfMemory and Needs will name.
   void begin_operator(const char* name, std::uint64_t operator_hash);
 
@@ -146,8 +157,15 @@ class Residency {
   bool is_refused() const;
   // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
   void start_script();
-  // Foretells a later step from what was written down. The same answer until more has been.
-  Forecast forecast();
+  // Foretells what a later step will hold and move from what was written down, with moves that take no time. The same
+  // answer until more has been.
+  Simulation forecast();
+  // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
+  // down.
+  std::optional<Simulation> simulate(const MoveRates& rates) const;
+  // What was written down, and the tiers as the simulator sees them, without rates: to be played elsewhere.
+  std::optional<PassScript> script() const;
+  SimulatedTiers simulated_tiers() const;
   Needs needs() const;
   // Leaves blank residents out of Needs::content, or counts them again: while a model is built, what its constructor
   // made counts, and a chunk from when it is filled.
@@ -158,6 +176,9 @@ class Residency {
   void note_future_need(Tier tier, std::uint64_t bytes, const char* what);
 
   ResidencyStats stats() const;
+  // How long moves went over the edges since reset_stats, of those whose end somebody has looked for; several at once
+  // count once. The drive's reads and writes are one.
+  BusyTimes busy_times() const;
   // Starts the counters and the peaks anew.
   void reset_stats();
   // What lies on a tier by kind, and what lay there when it held most since reset_stats.
@@ -230,6 +251,7 @@ class Residency {
   void finish_move(Resident* resident);
   std::exception_ptr wait_for(Move& move);
   void count_stall(Edge edge, Clock::time_point start, Clock::time_point end);
+  void note_busy(Edge edge, const chunk::MoveTicket& ticket);
   void become_current(Resident* resident, Tier tier);
   void drop(Resident* resident, Tier tier);
   void show(Resident* resident);
@@ -239,6 +261,9 @@ class Residency {
   void note_content();
   bool is_scripting() const { return script_ && measuring_ && !timeline_.is_suspended(); }
   void script_unmovable();
+  void time_operator(std::uint64_t operator_hash);
+  StepClock::Now step_clock_now() const { return {Clock::now(), stalled_ns_}; }
+  SimulatedTiers look_at_tiers() const;
 
   void offload_used();
   void offload_if_used_late(TraceKey key);
@@ -278,9 +303,12 @@ class Residency {
   Needs needs_;
   std::unique_ptr<PassScript> script_;
   std::array<std::uint64_t, 2> scripted_unmovable_{};
-  Forecast forecast_;
+  StepClock step_clock_;
+  std::uint64_t stalled_ns_ = 0;  // since the start
+  Simulation forecast_;
   std::size_t forecast_events_ = 0;
   ResidencyStats stats_;
+  std::array<std::vector<std::pair<Clock::time_point, Clock::time_point>>, 3> busy_spans_;  // H2D, D2H, the drive
   std::exception_ptr failure_;
 };
 

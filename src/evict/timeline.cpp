@@ -20,6 +20,7 @@ std::uint64_t Trace::peak_need_bytes() const {
 void Timeline::begin_pass(std::uint64_t signature) {
   if (in_pass_) end_pass();
   in_pass_ = true;
+  ++num_passes_;
   diverged_ = false;
   signature_ = signature;
   now_ = 0;

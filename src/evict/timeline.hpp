@@ -119,6 +119,7 @@ class Timeline {
   }
 
   const Trace* plan() const { return plan_.get(); }
+  std::uint64_t num_passes() const { return num_passes_; }  // begun
   std::uint64_t num_recorded() const { return num_recorded_; }
   std::uint64_t num_diverged() const { return num_diverged_; }
 
@@ -140,6 +141,7 @@ class Timeline {
   int suspended_ = 0;
   bool in_pass_ = false;
   bool diverged_ = false;
+  std::uint64_t num_passes_ = 0;
   std::uint64_t num_recorded_ = 0;
   std::uint64_t num_diverged_ = 0;
 };

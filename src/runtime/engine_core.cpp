@@ -333,7 +333,7 @@ StepTrace EngineCore::stop_trace() { return runtime_->residency().stop_trace(); 
 
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {
-  const evict::Forecast forecast = runtime_->residency().forecast();
+  const evict::Simulation forecast = runtime_->residency().forecast();
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);

@@ -202,6 +202,7 @@ torch::Tensor Optimizer::step(LossClosure closure) {
   auto& runtime = *core_.runtime_;
   runtime.check_failure();
   core_.end_pass();
+  runtime.residency().begin_step_call();
   bool updated = false;
   {
     const torch::NoGradGuard no_grad;

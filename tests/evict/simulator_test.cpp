@@ -1,0 +1,195 @@
+#include "evict/simulator.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/evict/script_builder.hpp"
+
+namespace asterias::evict::tests {
+namespace {
+
+constexpr std::uint64_t kBytes = 4096;
+
+SimulatedTiers two_tiers(std::uint64_t gpu_bytes, double h2d, double d2h) {
+  SimulatedTiers tiers;
+  tiers.levels = {Tier::kGpu, Tier::kCpu};
+  tiers.room = {gpu_bytes, UINT64_MAX, UINT64_MAX};
+  tiers.rates.of(Edge::kH2d).bytes_per_second = h2d;
+  tiers.rates.of(Edge::kD2h).bytes_per_second = d2h;
+  return tiers;
+}
+
+CATCH_TEST_CASE("simulator: what stays takes its work and nothing else", "[evict]") {
+  ScriptBuilder builder;
+  const auto chunk = builder.add_chunk(kBytes, Tier::kCpu);
+  builder.run(1000, {chunk}).run(500, {chunk});
+  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, kByteAtNs), *make_lru_policy());
+  CATCH_CHECK(result.times.step_ns == 1500);
+  CATCH_CHECK(result.times.pass_work_ns == 1500);
+  CATCH_CHECK(result.moved(Edge::kH2d) == 0);
+  CATCH_CHECK(result.times.stalled_ns() == 0);
+  CATCH_CHECK(std::string(result.times.slowest_resource()) == "processor");
+}
+
+CATCH_TEST_CASE("simulator: two chunks in the room of one wait for each fetch", "[evict]") {
+  ScriptBuilder builder;
+  const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu);
+  builder.run(1000, {a}).run(1000, {b});
+  auto tiers = two_tiers(kBytes, kByteAtNs, 0);
+  const auto result = simulate(builder.script(), tiers, *make_lru_policy());
+  CATCH_CHECK(result.times.step_ns == 2 * (kBytes + 1000));
+  CATCH_CHECK(result.times.stalled(Edge::kH2d) == 2 * kBytes);
+  CATCH_CHECK(result.times.busy(Edge::kH2d) == 2 * kBytes);
+  CATCH_CHECK(result.times.slowest_ns() == 2 * kBytes);
+  CATCH_CHECK(std::string(result.times.slowest_resource()) == "link to the accelerator");
+  tiers.rates.of(Edge::kH2d).latency_ns = 50;
+  const auto late = simulate(builder.script(), tiers, *make_lru_policy());
+  CATCH_CHECK(late.times.step_ns == 2 * (kBytes + 50 + 1000));
+  CATCH_CHECK(late.times.busy(Edge::kH2d) == 2 * kBytes);
+}
+
+// While the first runs, the third, fetched ahead, takes the place of the first; only the first is waited for.
+CATCH_TEST_CASE("simulator: a fetch ahead overlaps with work", "[evict]") {
+  ScriptBuilder builder;
+  const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu),
+             c = builder.add_chunk(kBytes, Tier::kCpu);
+  builder.run(10'000, {a}).run(10'000, {b}).run(10'000, {c});
+  auto tiers = two_tiers(2 * kBytes, kByteAtNs, 0);
+  tiers.look_ahead = 1;
+  const auto ahead = simulate(builder.script(), tiers, *make_next_use_policy());
+  CATCH_CHECK(ahead.moved(Edge::kH2d) == 2 * kBytes);
+  CATCH_CHECK(ahead.times.step_ns == 30'000 + kBytes);
+  CATCH_CHECK(ahead.times.stalled(Edge::kH2d) == kBytes);
+  tiers.look_ahead = 0;
+  CATCH_CHECK(simulate(builder.script(), tiers, *make_lru_policy()).times.step_ns == 30'000 + 3 * kBytes);
+}
+
+CATCH_TEST_CASE("simulator: who needs the place of something dirty waits for both ways", "[evict]") {
+  ScriptBuilder builder;
+  const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu);
+  builder.run(1000, {}, {a}).run(1000, {}, {b});
+  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, 2 * kByteAtNs), *make_lru_policy());
+  CATCH_CHECK(result.times.stalled(Edge::kD2h) == kBytes);
+  CATCH_CHECK(result.times.stalled(Edge::kH2d) == 2 * kBytes);
+  CATCH_CHECK(result.times.step_ns == 2 * (kBytes / 2 + kBytes + 1000));
+}
+
+CATCH_TEST_CASE("simulator: from the drive to the accelerator bytes go twice, one way after the other", "[evict]") {
+  ScriptBuilder builder;
+  const auto a = builder.add_chunk(kBytes, Tier::kNvme), b = builder.add_chunk(kBytes, Tier::kNvme);
+  builder.run(1000, {a}).run(1000, {b});
+  auto tiers = two_tiers(kBytes, kByteAtNs, 0);
+  tiers.levels.push_back(Tier::kNvme);
+  tiers.room[index_of(Tier::kCpu)] = kBytes;
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = kByteAtNs / 2;
+  const auto result = simulate(builder.script(), tiers, *make_lru_policy());
+  CATCH_CHECK(result.times.step_ns == 2 * (2 * kBytes + kBytes + 1000));
+  CATCH_CHECK(result.times.stalled(Edge::kNvmeRead) == 4 * kBytes);
+  CATCH_CHECK(std::string(result.times.slowest_resource()) == "drive");
+}
+
+CATCH_TEST_CASE("simulator: chunks whose update was not measured take what their elements do", "[evict]") {
+  ScriptBuilder builder;
+  const auto a = builder.add_chunk(kBytes, Tier::kCpu, 0);
+  builder.add_chunk(kBytes, Tier::kCpu, 1);
+  builder.run(1000, {a}, {}, Tier::kCpu).update_takes(0, 5000);
+  SimulatedTiers tiers;
+  tiers.levels = {Tier::kCpu};
+  tiers.room.fill(UINT64_MAX);
+  tiers.update_params_per_second = 0.5e9;
+  PassScript script = builder.script();
+  script.before_update = {0, 700, 1};
+  const auto result = simulate(script, tiers, *make_lru_policy());
+  CATCH_CHECK(result.times.pass_work_ns == 1000);
+  CATCH_CHECK(result.times.update_work_ns == 700 + 5000 + kBytes / 4 * 2);
+  CATCH_CHECK(result.times.update_ns == result.times.update_work_ns);
+  CATCH_CHECK(result.times.step_ns == 1000 + result.times.update_ns);
+}
+
+// The write of a chunk starts when its update has ended, and a drive does one thing at a time.
+CATCH_TEST_CASE("simulator: a write-behind overlaps with the update, unless a read waits for it", "[evict]") {
+  constexpr std::uint64_t kChunks = 8;
+  ScriptBuilder builder;
+  for (std::uint64_t chunk = 0; chunk < kChunks; ++chunk) {
+    builder.add_chunk(kBytes, Tier::kNvme, static_cast<std::int64_t>(chunk));
+    builder.update_takes(chunk, 9000);
+  }
+  SimulatedTiers tiers;
+  tiers.levels = {Tier::kCpu, Tier::kNvme};
+  tiers.room = {0, 4 * kBytes, UINT64_MAX};
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
+  const auto shared = simulate(builder.script(), tiers, *make_lru_policy());
+  CATCH_CHECK(shared.times.step_ns == kChunks * (9000 + 2 * kBytes));
+  CATCH_CHECK(shared.times.slowest_ns() == kChunks * 9000);
+  CATCH_CHECK(shared.moved(Edge::kNvmeWrite) == kChunks * kBytes);
+  tiers.rates.drive_is_shared = false;
+  CATCH_CHECK(simulate(builder.script(), tiers, *make_lru_policy()).times.step_ns == kChunks * (9000 + kBytes));
+}
+
+// ---- of any script
+
+std::unique_ptr<EvictionPolicy> policy_for(int round) {
+  switch (round % 4) {
+    case 0: return make_next_use_policy();
+    case 1: return make_lru_policy();
+    case 2: return make_fifo_policy();
+    default: return make_static_policy();
+  }
+}
+
+struct Drawn {
+  PassScript script;
+  SimulatedTiers tiers;
+  std::unique_ptr<EvictionPolicy> policy;
+};
+
+Drawn draw(std::mt19937_64& random, int round) {
+  Drawn drawn{draw_script(random), draw_tiers(random), policy_for(round)};
+  for (auto& actor : drawn.script.actors)
+    if (drawn.tiers.levels.size() < 3 && std::exchange(actor.there[2], false)) actor.there[1] = true;
+  return drawn;
+}
+
+void draw_rates(std::mt19937_64& random, MoveRates& rates) {
+  for (auto& edge : rates.edges) edge.bytes_per_second = kByteAtNs * static_cast<double>(1 + random() % 1000) / 250;
+  rates.drive_is_shared = random() % 2 == 0;
+}
+
+CATCH_TEST_CASE("simulator: without rates a step takes what is computed", "[evict]") {
+  std::mt19937_64 random(41);
+  for (int round = 0; round < 500; ++round) {
+    const auto drawn = draw(random, round);
+    const auto result = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    CATCH_REQUIRE(result.times.step_ns == result.times.work_ns());
+    CATCH_REQUIRE(result.times.stalled_ns() == 0);
+  }
+}
+
+CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its slowest resource", "[evict]") {
+  constexpr std::uint64_t kRoundingNs = 100;  // a move's time is rounded, and so is the sum of all
+  std::mt19937_64 random(42);
+  for (int round = 0; round < 500; ++round) {
+    auto drawn = draw(random, round);
+    draw_rates(random, drawn.tiers.rates);
+    const auto result = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    CATCH_REQUIRE(result.times.step_ns == result.times.work_ns() + result.times.stalled_ns());
+    CATCH_REQUIRE(result.times.step_ns + kRoundingNs >= result.times.slowest_ns());
+  }
+}
+
+CATCH_TEST_CASE("simulator: twice the rates never make a step slower", "[evict]") {
+  std::mt19937_64 random(43);
+  int num_faster = 0;
+  for (int round = 0; round < 500; ++round) {
+    auto drawn = draw(random, round);
+    draw_rates(random, drawn.tiers.rates);
+    const auto before = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    for (auto& edge : drawn.tiers.rates.edges) edge.bytes_per_second *= 2;
+    const auto after = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    CATCH_REQUIRE(after.times.step_ns <= before.times.step_ns);
+    num_faster += after.times.step_ns < before.times.step_ns;
+  }
+  CATCH_CHECK(num_faster > 250);
+}
+
+}  // namespace
+}  // namespace asterias::evict::tests
