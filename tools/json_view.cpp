@@ -67,6 +67,19 @@ Json steps_of(const RunTotals& totals) {
   return json;
 }
 
+// One step at the rates that moves had.
+Json foretold_of(const Simulation& foretold) {
+  const auto& times = foretold.times;
+  const auto ms = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e6; };
+  return {{"step_ms", ms(times.step_ns)},
+          {"processor_ms", ms(times.work_ns())},
+          {"h2d_ms", ms(times.busy(evict::Edge::kH2d))},
+          {"d2h_ms", ms(times.busy(evict::Edge::kD2h))},
+          {"nvme_ms", ms(times.busy(evict::Edge::kNvmeRead) + times.busy(evict::Edge::kNvmeWrite))},
+          {"stall_ms", ms(times.stalled_ns())},
+          {"slowest_resource", times.slowest_resource()}};
+}
+
 class JsonView final : public RunView {
  public:
   void on_plan(const Plan& plan) override {
@@ -103,6 +116,7 @@ class JsonView final : public RunView {
     json["vm_hwm_bytes"] = end.peak_resident_bytes;
     json.update(moves_of(end.totals));
     json.update(steps_of(end.totals));
+    if (end.foretold) json["foretold"] = foretold_of(*end.foretold);
     json["fingerprint"] = fingerprint_text(end.fingerprint);
     print_line(json);
   }

@@ -151,7 +151,7 @@ struct BenchFlags {
 
 Command declare_bench_step(CLI::App& bench, BenchFlags& flags, char** argv) {
   CLI::App* step = bench.add_subcommand("step", "time steps of a training within its budgets");
-  flags.step.declare(*step, TrainFlags::Purpose::kPlan);
+  flags.step.declare(*step, TrainFlags::Purpose::kBench);
   add_rounds(*step, flags.step_rounds);
   return {step, [&flags, argv] {
             const TrainOptions options = flags.step.resolve();

@@ -1,8 +1,10 @@
 #include "tools/plan_command.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
@@ -11,6 +13,7 @@
 #include "runtime/nvme_probe.hpp"
 #include "runtime/nvme_record.hpp"
 #include "tools/header_text.hpp"
+#include "tools/move_rates.hpp"
 #include "tools/plan_text.hpp"
 #include "tools/run_view.hpp"
 #include "tools/standard_output.hpp"
@@ -60,6 +63,13 @@ Rates measure_rates(const EngineConfig& config) {
   const auto memory = runtime::probe_memory(optimizer.type, optimizer.params.state_dtype.value_or(StateDtype::kFp32),
                                             config.cpu.threads, scratch_bytes(config.tiers));
   return {memory, nvme_rate(config)};
+}
+
+void save(const RecordedStep& step, const std::string& path) {
+  std::ofstream file(path);
+  file << evict::to_json(step);
+  file.close();
+  if (!file) throw IoError(errno, path, 0, "write");
 }
 
 bool has_tier(const Plan& plan, Tier tier) {
@@ -116,11 +126,39 @@ StepStats measure_pass(TrainingJob& job, std::int64_t num_passes) {
   return since(job.stats_so_far(), before);
 }
 
-Foretold foretell(TrainingJob& job, const EngineConfig& config, const Rates& rates) {
+void add_rates(RecordedStep& step, const EngineConfig& config, const Rates& rates) {
+  step.tiers.rates = rates_of(config, rates.memory.copy_bytes_per_second, rates.nvme_bytes_per_second);
+  step.tiers.update_params_per_second = rates.memory.update_params_per_second;
+}
+
+// Plays the recorded passes; those that were left out are like the last ones.
+Simulation simulate(const RecordedStep& step, std::int64_t num_passes) {
+  Simulation simulation = step.play();
+  auto& times = simulation.times;
+  const auto recorded = static_cast<std::int64_t>(step.script.pass_starts.size());
+  if (recorded >= num_passes || recorded == 0) return simulation;
+  const auto scaled = [&](std::uint64_t ns) {
+    return ns / static_cast<std::uint64_t>(recorded) * static_cast<std::uint64_t>(num_passes);
+  };
+  times.step_ns = times.update_ns + scaled(times.step_ns - times.update_ns);
+  times.pass_work_ns = scaled(times.pass_work_ns);
+  return simulation;
+}
+
+Foretold foretell(TrainingJob& job, const TrainOptions& options, const Rates& rates) {
+  const EngineConfig& config = options.config;
   Foretold foretold;
   try {
     foretold.plan = record_step(job, config.gradient_accumulation_steps);
+    auto step = job.recorded_step();
     const StepStats pass = measure_pass(job, config.gradient_accumulation_steps);
+    const auto with_more_passes = job.recorded_step();
+    if (step && with_more_passes) {
+      step->take_times(with_more_passes->script);
+      add_rates(*step, config, rates);
+      foretold.simulation = simulate(*step, config.gradient_accumulation_steps);
+      if (!options.script_path.empty()) save(*step, options.script_path);
+    }
     foretold.costs = costs_of(config, foretold.plan, pass, rates);
     foretold.estimate = estimate_step(*foretold.costs);
     foretold.fingerprint = job.fingerprint();
@@ -140,7 +178,7 @@ ExitCode run_plan(const TrainOptions& options) {
   TrainingJob job(options);
   if (options.output == OutputKind::kText)
     print(header_text({options, job.plan(), job.data_bytes(), job.num_threads()}) + "\n");
-  const Foretold foretold = foretell(job, options.config, rates);
+  const Foretold foretold = foretell(job, options, rates);
   print(is_text ? plan_text(foretold, options, look_at_standard_output()) : plan_json(foretold, options));
   if (foretold.refusal.empty()) return ExitCode::kDone;
   std::fprintf(stderr, "asterias: %s\n", foretold.refusal.c_str());

@@ -11,6 +11,7 @@ namespace asterias::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using evict::StepTimes;
 
 double tokens_per_second(const TrainOptions& options, double step_ms) {
   return step_ms > 0 ? static_cast<double>(options.tokens_per_step()) / step_ms * 1e3 : 0;
@@ -76,6 +77,28 @@ std::string traffic_text(const StepCosts& costs) {
   return text;
 }
 
+// Where the foretold step waits.
+std::string waits_text(const StepTimes& times) {
+  std::string text;
+  for (int edge = 0; edge < evict::kNumEdges; ++edge) {
+    const auto ns = times.stall_ns[static_cast<std::size_t>(edge)];
+    if (ns == 0) continue;
+    text +=
+        printf_text("%s%s for %s", text.empty() ? "waits      " : ", ", ms_text(static_cast<double>(ns) / 1e6).c_str(),
+                    edge_name(static_cast<evict::Edge>(edge)).data());
+  }
+  if (!text.empty()) text += "\n";
+  return text;
+}
+
+std::string total_text(const StepEstimate& estimate, const StepTimes& times, const TrainOptions& options) {
+  const double step_ms = static_cast<double>(times.step_ns) / 1e6;
+  return printf_text("step       %s foretold, %.0f tokens/s; %s if all overlapped, %s if nothing did\n",
+                     ms_text(step_ms).c_str(), tokens_per_second(options, step_ms),
+                     ms_text(estimate.lower_ms()).c_str(), ms_text(estimate.upper_ms()).c_str()) +
+         waits_text(times);
+}
+
 std::string total_text(const StepEstimate& estimate, const TrainOptions& options) {
   const double least = estimate.lower_ms(), most = estimate.upper_ms();
   if (least == most)
@@ -88,11 +111,28 @@ std::string total_text(const StepEstimate& estimate, const TrainOptions& options
       tokens_per_second(options, least));
 }
 
-std::string time_text(const StepEstimate& estimate, const TrainOptions& options) {
+std::string time_text(const Foretold& foretold, const TrainOptions& options) {
+  const StepEstimate& estimate = *foretold.estimate;
   std::string text = "time of a step, and what it is spent on\n";
   for (const auto& part : estimate.parts)
     text += printf_text("%-14s%9s   %s\n", part.name.c_str(), ms_text(part.ms).c_str(), part.resource.c_str());
-  return text + "\n" + total_text(estimate, options) + "slowest    the " + estimate.slowest_resource() + "\n";
+
+  text += "\n";
+  text +=
+      foretold.simulation ? total_text(estimate, foretold.simulation->times, options) : total_text(estimate, options);
+  return text + "slowest    the " + estimate.slowest_resource() + "\n";
+}
+
+Json times_json(const StepTimes& times) {
+  const auto ms = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e6; };
+  Json json{{"step_ms", ms(times.step_ns)}, {"processor_ms", ms(times.work_ns())}};
+  for (int edge = 0; edge < evict::kNumEdges; ++edge) {
+    const auto at = static_cast<std::size_t>(edge);
+    const std::string name(edge_name(static_cast<evict::Edge>(edge)));
+    json["busy_ms"][name] = ms(times.busy_ns[at]);
+    json["stall_ms"][name] = ms(times.stall_ns[at]);
+  }
+  return json;
 }
 
 Json parts_json(const StepEstimate& estimate) {
@@ -112,7 +152,7 @@ std::string plan_text(const Foretold& foretold, const TrainOptions& options, con
   text.append("\n").append(activations_text(foretold.plan, options));
   const bool moves = foretold.costs->h2d_bytes_per_second > 0 || foretold.costs->nvme_bytes_per_second > 0;
   if (moves) text.append("\n").append(traffic_text(*foretold.costs));
-  return text + "\n" + time_text(*foretold.estimate, options);
+  return text + "\n" + time_text(foretold, options);
 }
 
 std::string plan_json(const Foretold& foretold, const TrainOptions& options) {
@@ -130,6 +170,7 @@ std::string plan_json(const Foretold& foretold, const TrainOptions& options) {
     json["parts"] = parts_json(*foretold.estimate);
     json["step_ms_overlapped"] = foretold.estimate->lower_ms();
     json["step_ms_in_sequence"] = foretold.estimate->upper_ms();
+    if (foretold.simulation) json["foretold"] = times_json(foretold.simulation->times);
     json["slowest_resource"] = foretold.estimate->slowest_resource();
     json["fingerprint"] = printf_text("%016llx", static_cast<unsigned long long>(foretold.fingerprint));
   }

@@ -18,7 +18,8 @@ struct Foretold {
   // Unset when the budgets do not suffice.
   std::optional<StepCosts> costs;
   std::optional<StepEstimate> estimate;
-  std::string refusal;  // why the budgets do not suffice; empty: they do
+  std::optional<Simulation> simulation;  // unset too where the passes are too long to be written down
+  std::string refusal;                   // why the budgets do not suffice; empty: they do
   std::uint64_t fingerprint = 0;
 };
 

@@ -4,6 +4,18 @@
 
 namespace asterias::tools {
 
+void StepTotals::add(const StepStats& stats) {
+  const double stalled_ms = stats.stall_fetch_ms + stats.stall_evict_ms;
+  work_ms += stats.forward_ms + stats.backward_ms + stats.update_ms - stalled_ms;
+  stall_ms += stalled_ms;
+  busy_h2d_ms += stats.busy_h2d_ms;
+  busy_d2h_ms += stats.busy_d2h_ms;
+  busy_nvme_ms += stats.busy_nvme_ms;
+  h2d_bytes += stats.h2d_bytes;
+  d2h_bytes += stats.d2h_bytes;
+  nvme_bytes += stats.nvme_read_bytes + stats.nvme_write_bytes;
+}
+
 void RunTotals::add(const StepStats& stats, double wall_ms) {
   if (num_steps++ == 0) first_loss = stats.loss;
   last_loss = stats.loss;
@@ -15,6 +27,7 @@ void RunTotals::add(const StepStats& stats, double wall_ms) {
   if (!stats.is_warm_up) {
     ++num_warm;
     warm_ms += wall_ms;
+    warm.add(stats);
   }
   forward_ms += stats.forward_ms;
   backward_ms += stats.backward_ms;

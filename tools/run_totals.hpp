@@ -16,6 +16,16 @@ struct Validation {
   double loss = 0;
 };
 
+// What steps were made of.
+struct StepTotals {
+  double work_ms = 0;  // in the phases, waiting left out
+  double stall_ms = 0;
+  double busy_h2d_ms = 0, busy_d2h_ms = 0, busy_nvme_ms = 0;
+  std::uint64_t h2d_bytes = 0, d2h_bytes = 0, nvme_bytes = 0;
+
+  void add(const StepStats& stats);
+};
+
 struct RunTotals {
   std::int64_t num_steps = 0;
   std::int64_t num_skipped = 0;           // for an overflow in fp16
@@ -23,6 +33,7 @@ struct RunTotals {
   double loss_scale = 1;                  // of the last step
   std::int64_t num_warm = 0;              // steps that were foretold, and their time
   double warm_ms = 0;
+  StepTotals warm;      // of these steps
   double build_ms = 0;  // until the model was ready
   double forward_ms = 0, backward_ms = 0, update_ms = 0;
   double evaluation_ms = 0;  // validations and samples

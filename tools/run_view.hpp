@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,6 +37,7 @@ struct RunEnd {
   const TrainOptions& options;
   const Plan& plan;  // as it was foretold
   const RunTotals& totals;
+  const std::optional<Simulation>& foretold;  // at the rates that moves had; nothing before a step is warm
   double seconds;
   std::uint64_t peak_resident_bytes;  // VmHWM
   bool is_interrupted;

@@ -66,6 +66,28 @@ std::string time_text(const RunEnd& end) {
   return text;
 }
 
+// A step by resource, as the simulator has it at the rates that moves had, and as it was.
+std::string resources_text(const RunEnd& end) {
+  if (!end.foretold) return "";
+  const auto& times = end.foretold->times;
+  const auto& warm = end.totals.warm;
+  std::string text = printf_text("%-11s%12s%14s\n", "of a step", "foretold", "measured");
+  const auto row = [&](const char* name, std::uint64_t foretold_ns, double measured_ms) {
+    text += printf_text("%-11s%12s%14s\n", name, ms_text(static_cast<double>(foretold_ns) / 1e6).c_str(),
+                        ms_text(measured_ms / static_cast<double>(end.totals.num_warm)).c_str());
+  };
+  row("processor", times.work_ns(), warm.work_ms);
+  if (has_tier(end.plan, Tier::kGpu)) {
+    row("H2D", times.busy(evict::Edge::kH2d), warm.busy_h2d_ms);
+    row("D2H", times.busy(evict::Edge::kD2h), warm.busy_d2h_ms);
+  }
+  if (has_tier(end.plan, Tier::kNvme))
+    row("drive", times.busy(evict::Edge::kNvmeRead) + times.busy(evict::Edge::kNvmeWrite), warm.busy_nvme_ms);
+  row("stalled", times.stalled_ns(), warm.stall_ms);
+  row("step", times.step_ns, warm.work_ms + warm.stall_ms);
+  return text + "slowest    the " + times.slowest_resource() + "\n\n";
+}
+
 // Of fp16; a fixed scale is told, too, for what it skipped.
 std::string loss_scale_text(const RunEnd& end) {
   if (!end.options.config.fp16.enabled) return "";
@@ -99,7 +121,7 @@ std::string summary_text(const RunEnd& end, const Terminal& terminal) {
   if (end.is_interrupted)
     text = printf_text("interrupted after %lld of %lld steps\n\n", static_cast<long long>(end.totals.num_steps),
                        static_cast<long long>(end.options.steps));
-  text += tiers_text(end) + "\n" + edges_text(end) + time_text(end);
+  text += tiers_text(end) + "\n" + edges_text(end) + resources_text(end) + time_text(end);
   if (end.totals.num_steps > 0)
     text += activations_text(end) + losses_text(end.totals, terminal) + loss_scale_text(end);
   return text;

@@ -12,6 +12,7 @@
 #include "base/process_memory.hpp"
 #include "tools/header_text.hpp"
 #include "tools/interrupt.hpp"
+#include "tools/move_rates.hpp"
 #include "tools/number_text.hpp"
 #include "tools/run_view.hpp"
 #include "tools/standard_output.hpp"
@@ -167,10 +168,11 @@ class TrainRun {
 
   ExitCode finish() {
     const bool is_interrupted = totals_.num_steps < options_.steps;
+    const auto foretold = totals_.num_warm > 0 ? job_.simulate(rates_of(options_.config, totals_.warm)) : std::nullopt;
     const std::uint64_t fingerprint = job_.fingerprint();
     log_.finish(is_interrupted ? "interrupted" : "done", fingerprint);
-    view_->on_end(
-        {options_, plan_, totals_, ms_since(start_) / 1e3, peak_resident_set_bytes(), is_interrupted, fingerprint});
+    view_->on_end({options_, plan_, totals_, foretold, ms_since(start_) / 1e3, peak_resident_set_bytes(),
+                   is_interrupted, fingerprint});
     return is_interrupted ? ExitCode::kInterrupted : ExitCode::kDone;
   }
 

@@ -85,6 +85,10 @@ void TrainFlags::declare(CLI::App& command, Purpose purpose) {
   declare_budgets(command);
   declare_files(command);
   if (purpose == Purpose::kTrain) declare_logs(command);
+  if (purpose == Purpose::kPlan)
+    command
+        .add_option("--save-script", options_.script_path, "file for the measured step, to be replayed by bench_replay")
+        ->type_name("FILE");
   command.add_flag("--json", is_json_, "print JSON only: " + json_content(purpose));
 }
 

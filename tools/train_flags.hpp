@@ -23,7 +23,8 @@ class TrainFlags {
  public:
   enum class Purpose : std::uint8_t {
     kTrain,
-    kPlan,  // without validation, samples, logs and --quiet, of which a plan has nothing
+    kPlan,   // without validation, samples, logs and --quiet, of which a plan has nothing
+    kBench,  // as kPlan, and without --save-script
   };
 
   // Declares the flags. `command` must not outlive this object: CLI11 writes the values here.

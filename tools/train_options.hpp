@@ -61,6 +61,7 @@ struct TrainOptions {
   // What is told of it.
   OutputKind output = OutputKind::kText;
   std::string log_dir;                    // empty: no logs
+  std::string script_path;                // of a plan: where the measured step goes; empty: nowhere
   std::vector<std::int64_t> trace_steps;  // recorded into the log folder; ascending
 
   std::int64_t tokens_per_step() const { return batch * accumulate * model.sequence; }

@@ -166,6 +166,12 @@ Plan TrainingJob::plan() const { return parts_->initialized.engine.plan(); }
 
 const StepStats& TrainingJob::stats() const { return parts_->initialized.engine.stats(); }
 
+std::optional<Simulation> TrainingJob::simulate(const MoveRates& rates) const {
+  return parts_->initialized.engine.simulate(rates);
+}
+
+std::optional<RecordedStep> TrainingJob::recorded_step() const { return parts_->initialized.engine.recorded_step(); }
+
 StepStats TrainingJob::stats_so_far() const { return parts_->initialized.engine.stats_so_far(); }
 
 std::uint64_t TrainingJob::fingerprint() { return parts_->initialized.engine.fingerprint(); }

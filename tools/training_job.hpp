@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "runtime/telemetry.hpp"
@@ -56,6 +57,9 @@ class TrainingJob {
 
   Plan plan() const;
   const StepStats& stats() const;
+  // What a later step takes at these rates; nothing where its passes were too long to be written down.
+  std::optional<Simulation> simulate(const MoveRates& rates) const;
+  std::optional<RecordedStep> recorded_step() const;
   StepStats stats_so_far() const;  // since the last step, without the tiers
   std::uint64_t fingerprint();
   void start_trace();

@@ -216,6 +216,12 @@ class Engine {
   // What has been done since the last step: times, stalls and moves, not yet the tiers.
   StepStats stats_so_far() const { return core_->stats_so_far(); }
   Plan plan() const { return core_->plan(); }
+  // Foretells how long a later step takes, and what it waits for, when moves take these rates: from the passes before
+  // the first update, and from what operators and updates have taken so far (evict/simulator.hpp). Nothing where those
+  // passes were too long to be written down.
+  std::optional<Simulation> simulate(const MoveRates& rates) const { return core_->simulate(rates); }
+  // The passes themselves, to be played elsewhere (bench/replay).
+  std::optional<RecordedStep> recorded_step() const { return core_->recorded_step(); }
   const EngineConfig& config() const { return core_->config(); }
 
   // Records what happens from now on, to the microsecond: costs a few percent of a step, and some memory. Engines of a

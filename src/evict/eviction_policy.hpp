@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "evict/timeline.hpp"
 
@@ -38,6 +40,9 @@ class EvictionPolicy {
   EvictionPolicy& operator=(const EvictionPolicy&) = delete;
   virtual ~EvictionPolicy() = default;
 
+  // The word for it in the configuration.
+  virtual std::string_view name() const = 0;
+
   // Reorders `candidates`: the front leaves first. O(n log n); does not allocate.
   virtual void rank(std::span<Candidate> candidates) const = 0;
 };
@@ -55,5 +60,9 @@ std::unique_ptr<EvictionPolicy> make_static_policy();
 // Furthest next use first (Belady 1966), clean before dirty at equal distance; what is never used again counts as
 // furthest. Among equals it is LRU: where nothing is foretold, that is the order within the clean and within the dirty.
 std::unique_ptr<EvictionPolicy> make_next_use_policy();
+
+// The policy of that name; null if there is none.
+std::unique_ptr<EvictionPolicy> make_policy(std::string_view name);
+std::vector<std::string_view> policy_names();
 
 }  // namespace asterias::evict

@@ -876,14 +876,10 @@ std::optional<Simulation> Residency::simulate(const MoveRates& rates) const {
   return evict::simulate(*script_, tiers, *policy_);
 }
 
-std::optional<PassScript> Residency::script() const {
+std::optional<RecordedStep> Residency::recorded_step() const {
   const Lock lock(mutex_);
-  return script_ ? std::optional(*script_) : std::nullopt;
-}
-
-SimulatedTiers Residency::simulated_tiers() const {
-  const Lock lock(mutex_);
-  return look_at_tiers();
+  if (!script_) return std::nullopt;
+  return RecordedStep{*script_, look_at_tiers(), std::string(policy_->name())};
 }
 
 SimulatedTiers Residency::look_at_tiers() const {

@@ -38,6 +38,7 @@
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
 #include "evict/pass_script.hpp"
+#include "evict/recorded_step.hpp"
 #include "evict/resident.hpp"
 #include "evict/simulator.hpp"
 #include "evict/step_clock.hpp"
@@ -163,9 +164,8 @@ class Residency {
   // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
   // down.
   std::optional<Simulation> simulate(const MoveRates& rates) const;
-  // What was written down, and the tiers as the simulator sees them, without rates: to be played elsewhere.
-  std::optional<PassScript> script() const;
-  SimulatedTiers simulated_tiers() const;
+  // What was written down, to be played elsewhere: without rates.
+  std::optional<RecordedStep> recorded_step() const;
   Needs needs() const;
   // Leaves blank residents out of Needs::content, or counts them again: while a model is built, what its constructor
   // made counts, and a chunk from when it is filled.

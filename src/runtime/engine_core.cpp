@@ -253,6 +253,10 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.stall_d2h_ms = stall_ms(moved, evict::Edge::kD2h);
   stats.stall_fetch_ms = stats.stall_nvme_read_ms + stats.stall_h2d_ms;
   stats.stall_evict_ms = stats.stall_nvme_write_ms + stats.stall_d2h_ms;
+  const auto busy = runtime_->residency().busy_times();
+  stats.busy_h2d_ms = static_cast<double>(busy.h2d_ns) / 1e6;
+  stats.busy_d2h_ms = static_cast<double>(busy.d2h_ns) / 1e6;
+  stats.busy_nvme_ms = static_cast<double>(busy.drive_ns) / 1e6;
   stats.h2d_bytes = moved.moved(evict::Edge::kH2d);
   stats.d2h_bytes = moved.moved(evict::Edge::kD2h);
   stats.nvme_read_bytes = moved.moved(evict::Edge::kNvmeRead);
@@ -330,6 +334,11 @@ std::uint64_t EngineCore::fingerprint() {
 
 void EngineCore::start_trace() { runtime_->residency().start_trace(); }
 StepTrace EngineCore::stop_trace() { return runtime_->residency().stop_trace(); }
+
+std::optional<Simulation> EngineCore::simulate(const MoveRates& rates) const {
+  return runtime_->residency().simulate(rates);
+}
+std::optional<RecordedStep> EngineCore::recorded_step() const { return runtime_->residency().recorded_step(); }
 
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {

@@ -50,6 +50,8 @@ class EngineCore {
   // What has been done since the last step: times, stalls and moves, not yet the tiers.
   StepStats stats_so_far() const;
   Plan plan() const;
+  std::optional<Simulation> simulate(const MoveRates& rates) const;
+  std::optional<RecordedStep> recorded_step() const;
   void start_trace();
   StepTrace stop_trace();
 

@@ -67,6 +67,9 @@ std::string StepStats::to_json() const {
   json["stall_update_ms"] = number(stall_update_ms);
   json["stall_fetch_ms"] = number(stall_fetch_ms);
   json["stall_evict_ms"] = number(stall_evict_ms);
+  json["busy_h2d_ms"] = number(busy_h2d_ms);
+  json["busy_d2h_ms"] = number(busy_d2h_ms);
+  json["busy_nvme_ms"] = number(busy_nvme_ms);
   for (int tier = 0; tier < kNumTiers; ++tier) {
     const auto& at = tiers[static_cast<std::size_t>(tier)];
     if (!at.present) continue;

@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/tier.hpp"
 #include "evict/content_kind.hpp"
+#include "evict/recorded_step.hpp"
 #include "evict/step_trace.hpp"
 
 namespace asterias {
@@ -19,6 +20,9 @@ using evict::content_kind_name;
 using evict::ContentBytes;
 using evict::ContentKind;
 using evict::kNumContentKinds;
+using evict::MoveRates;
+using evict::RecordedStep;
+using evict::Simulation;
 using evict::StepTrace;
 
 struct TierStats {
@@ -58,6 +62,10 @@ struct StepStats {
   double stall_update_ms = 0;  // what is in neither
   double stall_fetch_ms = 0;   // for bytes to arrive: NVMe reads and H2D
   double stall_evict_ms = 0;   // for bytes to leave: NVMe writes and D2H
+  // Time that moves were on their way, waited for or not; what overlaps counts once.
+  double busy_h2d_ms = 0;
+  double busy_d2h_ms = 0;
+  double busy_nvme_ms = 0;  // reads and writes
   std::array<TierStats, kNumTiers> tiers;
   std::uint64_t h2d_bytes = 0;
   std::uint64_t d2h_bytes = 0;

@@ -248,4 +248,35 @@ CATCH_TEST_CASE("the plan foretells the peaks of later steps from the first pass
   }
 }
 
+CATCH_TEST_CASE("a step is simulated from its first passes and what later ones take") {
+  Training training(three_tiers());
+  CATCH_CHECK_FALSE(training.engine.simulate({})->times.work_ns() > 0);
+  training.pass();
+  const Plan plan = training.engine.plan();
+  CATCH_CHECK(training.engine.simulate({})->moved(Edge::kH2d) == plan.predicted_h2d_bytes);
+  CATCH_CHECK(training.engine.simulate({})->moved(Edge::kNvmeWrite) == plan.predicted_nvme_write_bytes);
+  for (int step = 0; step < 3; ++step) {
+    const auto instant = training.engine.simulate({});
+    CATCH_REQUIRE(instant);
+    CATCH_CHECK(instant->times.pass_work_ns > 0);
+    CATCH_CHECK((instant->times.update_work_ns > 0) == (step > 0));
+    CATCH_CHECK(instant->times.step_ns == instant->times.work_ns());
+    MoveRates slow;
+    for (auto& edge : slow.edges) edge.bytes_per_second = 1e3;
+    const auto times = training.engine.simulate(slow)->times;
+    CATCH_CHECK(times.step_ns == times.work_ns() + times.stalled_ns());
+    CATCH_CHECK(times.stalled_ns() > 0);
+    training.step();
+  }
+  const auto& stats = training.engine.stats();
+  CATCH_CHECK((stats.busy_h2d_ms > 0) == (stats.h2d_bytes > 0));
+  CATCH_CHECK((stats.busy_nvme_ms > 0) == (stats.nvme_read_bytes + stats.nvme_write_bytes > 0));
+  const auto recorded = training.engine.recorded_step();
+  CATCH_REQUIRE(recorded);
+  CATCH_CHECK(recorded->policy == "next_use");
+  CATCH_CHECK(recorded->script.pass_starts.size() == 2);  // before the first update
+  const auto again = evict::recorded_step_from_json(evict::to_json(*recorded), "step");
+  CATCH_CHECK(again.play().times.step_ns == recorded->play().times.step_ns);
+}
+
 }  // namespace asterias::test
