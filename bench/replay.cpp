@@ -28,6 +28,12 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kOnDemand = "lru on demand";
 
+std::string mib_text(std::uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / static_cast<double>(asterias::kMiB));
+  return text;
+}
+
 struct Setting {
   std::string path;
   std::vector<std::string> policies;
@@ -152,12 +158,6 @@ double speed_up(const Row& row, const std::vector<Row>& rows, const std::string&
   for (const auto& other : rows)
     if (other.budget == row.budget && other.policy == policy) return seconds(other) / seconds(row);
   return NAN;
-}
-
-std::string mib_text(std::uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / static_cast<double>(asterias::kMiB));
-  return text;
 }
 
 std::string ratio_text(double ratio) {
