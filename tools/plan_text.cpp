@@ -91,11 +91,10 @@ std::string waits_text(const StepTimes& times) {
   return text;
 }
 
-std::string total_text(const StepEstimate& estimate, const StepTimes& times, const TrainOptions& options) {
+std::string total_text(const StepTimes& times, const TrainOptions& options) {
   const double step_ms = static_cast<double>(times.step_ns) / 1e6;
-  return printf_text("step       %s foretold, %.0f tokens/s; %s if all overlapped, %s if nothing did\n",
-                     ms_text(step_ms).c_str(), tokens_per_second(options, step_ms),
-                     ms_text(estimate.lower_ms()).c_str(), ms_text(estimate.upper_ms()).c_str()) +
+  return printf_text("step       %s foretold, %.0f tokens/s\n", ms_text(step_ms).c_str(),
+                     tokens_per_second(options, step_ms)) +
          waits_text(times);
 }
 
@@ -118,8 +117,7 @@ std::string time_text(const Foretold& foretold, const TrainOptions& options) {
     text += printf_text("%-14s%9s   %s\n", part.name.c_str(), ms_text(part.ms).c_str(), part.resource.c_str());
 
   text += "\n";
-  text +=
-      foretold.simulation ? total_text(estimate, foretold.simulation->times, options) : total_text(estimate, options);
+  text += foretold.simulation ? total_text(foretold.simulation->times, options) : total_text(estimate, options);
   return text + "slowest    the " + estimate.slowest_resource() + "\n";
 }
 

@@ -782,6 +782,7 @@ void Residency::begin_update(std::uint32_t index, std::uint32_t count) {
   if (script_) step_clock_.begin_update(*script_, index, step_clock_now());
   timeline_.on_update(index, count);
   if (recorder_) recorder_->next_moment();
+  if (look_ahead_ > 0 && !failure_) finish_done();
 }
 
 // ---- the trace of steps ---------------------------------------------------------------------------------------------

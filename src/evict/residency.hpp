@@ -238,6 +238,7 @@ class Residency {
   std::uint64_t start_departures(std::uint64_t shortfall, Tier tier);
   bool depart(Resident* resident, Tier tier);
   bool finish_one(Tier tier);
+  void finish_done();
   std::optional<chunk::Extents> take_extents(std::uint64_t bytes);
   std::optional<chunk::Extents> try_take_extents(std::uint64_t bytes);
   bool reclaim_extents();

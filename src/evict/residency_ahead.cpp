@@ -17,14 +17,19 @@ using chunk::CopyState;
 void Residency::run_ahead() {
   if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier()))
     return;
+  finish_done();
+  fetch_ahead();
+  clean_ahead();
+}
+
+// What has been written can make room, what has arrived can be used.
+void Residency::finish_done() {
   for (std::size_t at = 0; at < in_flight_.size();) {
     if (in_flight_[at]->move->ticket.done())
       finish_move(in_flight_[at]);  // takes it out of the list
     else
       ++at;
   }
-  fetch_ahead();
-  clean_ahead();
 }
 
 void Residency::fetch_ahead() {

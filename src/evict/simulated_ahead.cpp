@@ -8,14 +8,18 @@ namespace asterias::evict {
 
 void SimulatedResidency::run_ahead() {
   if (tiers_.look_ahead == 0 || !has_below(compute_tier())) return;
+  finish_done();
+  fetch_ahead();
+  clean_ahead();
+}
+
+void SimulatedResidency::finish_done() {
   for (std::size_t at = 0; at < in_flight_.size();) {
     if (in_flight_[at]->move->end_ns <= now_ns_)
       finish_move(*in_flight_[at]);  // takes it out of the list
     else
       ++at;
   }
-  fetch_ahead();
-  clean_ahead();
 }
 
 void SimulatedResidency::fetch_ahead() {

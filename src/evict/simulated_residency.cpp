@@ -47,6 +47,7 @@ void SimulatedResidency::begin_operator() {
 void SimulatedResidency::begin_update() {
   ++now_;
   books_.begin_operator();
+  if (tiers_.look_ahead > 0) finish_done();
 }
 
 void SimulatedResidency::use(SimulatedActor& actor, Tier tier, bool writes) {

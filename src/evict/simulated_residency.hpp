@@ -117,6 +117,7 @@ class SimulatedResidency {
   bool start_departures(std::uint64_t lacking, Tier tier);
   bool depart(SimulatedActor& actor, Tier tier);
   bool finish_one(Tier tier);
+  void finish_done();
   std::uint64_t leaving_bytes(Tier tier) const;
   std::vector<Candidate> ranked(Tier tier) const;
   bool is_redundant(const SimulatedActor& actor, Tier tier) const;
