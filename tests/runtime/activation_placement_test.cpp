@@ -2,8 +2,7 @@
 #include <array>
 
 #include "base/byte_size.hpp"
-#include "models/gpt.hpp"
-#include "side_by_side.hpp"
+#include "gpt_pass.hpp"
 
 namespace asterias::test {
 namespace {
@@ -28,11 +27,7 @@ models::Gpt make_gpt(bool recomputes) {
 constexpr auto loop = [](auto& run) {
   for (int i = 0; i < 4; ++i) {
     run.optimizer.zero_grad();
-    const auto ids =
-        torch::randint(256, {kBatch, kTokens + 1}, at::detail::createCPUGenerator(static_cast<std::uint64_t>(i)));
-    const auto loss = models::next_token_loss(run(ids.narrow(1, 0, kTokens)), ids.narrow(1, 1, kTokens));
-    run.backward(loss);
-    run.observe(loss.template item<double>());
+    gpt_pass(run, i, 256, kBatch, kTokens);
     run.optimizer.step();
   }
 };

@@ -1,8 +1,7 @@
 // What autograd saves for backward moves between tiers like model data does: a GPT trains whose activations alone are
 // several times the compute tier, with and without a drive below.
 #include "base/byte_size.hpp"
-#include "models/gpt.hpp"
-#include "side_by_side.hpp"
+#include "gpt_pass.hpp"
 
 namespace asterias::test {
 namespace {
@@ -25,11 +24,7 @@ template <class Run>
 void train_gpt(Run& run) {
   for (int i = 0; i < 3; ++i) {
     run.optimizer.zero_grad();
-    const auto ids =
-        torch::randint(256, {kBatch, kTokens + 1}, at::detail::createCPUGenerator(static_cast<std::uint64_t>(i)));
-    const auto loss = models::next_token_loss(run(ids.narrow(1, 0, kTokens)), ids.narrow(1, 1, kTokens));
-    run.backward(loss);
-    run.observe(loss.template item<double>());
+    gpt_pass(run, i, 256, kBatch, kTokens);
     run.optimizer.step();
   }
 }

@@ -30,7 +30,22 @@ inline EngineConfig adamw_config() {
   return config;
 }
 
-// The same on a simulated accelerator with DRAM and NVMe below. Poison shows every use of what was freed or moved.
+// The same in 16 bits with fp32 masters.
+inline EngineConfig bf16_config() {
+  auto config = adamw_config();
+  config.bf16.enabled = true;
+  return config;
+}
+
+inline EngineConfig fp16_config(int initial_scale_power = 8) {
+  auto config = adamw_config();
+  config.fp16.enabled = true;
+  config.fp16.initial_scale_power = initial_scale_power;
+  return config;
+}
+
+// A configuration on a simulated accelerator with DRAM and NVMe below. Poison shows every use of what was freed or
+// moved.
 inline EngineConfig simulated(EngineConfig config, std::uint64_t gpu_bytes, bool poison = true) {
   config.device = "simulated";
   config.tiers.gpu.limit.bytes = gpu_bytes;

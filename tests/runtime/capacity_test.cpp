@@ -1,8 +1,7 @@
 // What cannot fit: refused before the first update with budgets that would do; later, an error that leaves the weights
 // as they were.
 #include "base/byte_size.hpp"
-#include "models/gpt.hpp"
-#include "side_by_side.hpp"
+#include "gpt_pass.hpp"
 
 namespace asterias::test {
 namespace {
@@ -22,11 +21,7 @@ models::Gpt make_gpt() {
 template <class Run>
 void gpt_step(Run& run, int iteration, std::int64_t tokens) {
   run.optimizer.zero_grad();
-  const auto ids =
-      torch::randint(64, {2, tokens + 1}, at::detail::createCPUGenerator(static_cast<std::uint64_t>(iteration)));
-  const auto loss = models::next_token_loss(run(ids.narrow(1, 0, tokens)), ids.narrow(1, 1, tokens));
-  run.backward(loss);
-  run.observe(loss.template item<double>());
+  gpt_pass(run, iteration, 64, 2, tokens);
   run.optimizer.step();
 }
 

@@ -1,8 +1,7 @@
 // asterias::checkpoint: the same bits as without, on plain torch and under an engine, at a fraction of the activations.
 #include <ATen/autocast_mode.h>
 
-#include "models/gpt.hpp"
-#include "side_by_side.hpp"
+#include "gpt_pass.hpp"
 
 namespace asterias::test {
 namespace {
@@ -80,12 +79,7 @@ models::Gpt make_gpt(bool recomputes) {
 constexpr auto gpt_loop = [](auto& run) {
   for (int i = 0; i < 2; ++i) {
     run.optimizer.zero_grad();
-    for (int pass = 0; pass < 2; ++pass) {
-      const auto ids = torch::randint(256, {8, 129}, at::detail::createCPUGenerator(static_cast<std::uint64_t>(i)));
-      const auto loss = models::next_token_loss(run(ids.narrow(1, 0, 128)), ids.narrow(1, 1, 128));
-      run.backward(loss);
-      run.observe(loss.template item<double>());
-    }
+    for (int pass = 0; pass < 2; ++pass) gpt_pass(run, i, 256, 8, 128);
     run.optimizer.step();
   }
 };

@@ -586,8 +586,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "parameters can swap copies of their data", "[
 CATCH_TEST_CASE_METHOD(OneThread, "a parameter cannot be given another one's own data, nor a part of its own",
                        "[engine]") {
   for (const bool is_half : {false, true}) {
-    auto config = adamw_config();
-    config.bf16.enabled = is_half;
+    const auto config = is_half ? bf16_config() : adamw_config();
     auto [engine, optimizer] = initialize_engine(make_deep, simulated(config, kAmple));
     const auto forward = [&held = engine] { return held(batch(1)); };
     auto& weight = engine.module()->layers[3]->weight;
@@ -615,7 +614,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a gradient may be a view of what lies in its 
                         for (int i = 0; i < 3; ++i) {
                           weight.mutable_grad().reset();  // torch's zero_grad() cannot detach a view
                           run.optimizer.zero_grad();
-                          run.backward((run(batch(i)) - 0.1).pow(2).mean());
+                          run.backward(loss_of(run, i));
                           const torch::NoGradGuard no_grad;
                           const torch::Tensor seen = view(weight.grad());
                           weight.mutable_grad() = is_copied ? seen.contiguous() : seen;
@@ -624,9 +623,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a gradient may be a view of what lies in its 
                       })
         .outcome;
   };
-  auto half = adamw_config();
-  half.bf16.enabled = true;
-  for (auto config : {adamw_config(), half}) {
+  for (auto config : {adamw_config(), bf16_config()}) {
     for (const double clip : {0.0, 1e-2}) {
       for (const auto mode : {GradMode::kSeparate, GradMode::kReuse}) {
         if (mode == GradMode::kReuse && !config.bf16.enabled) continue;

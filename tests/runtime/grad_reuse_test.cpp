@@ -14,24 +14,9 @@ namespace {
 using Catch::Contains;
 using torch::Tensor;
 
-EngineConfig bf16_config() {
-  auto config = adamw_config();
-  config.bf16.enabled = true;
+EngineConfig reusing(EngineConfig config) {
   config.placement.grad_mode = GradMode::kReuse;
   return config;
-}
-
-EngineConfig fp16_config(int initial_scale_power = 8) {
-  auto config = adamw_config();
-  config.fp16.enabled = true;
-  config.fp16.initial_scale_power = initial_scale_power;
-  config.placement.grad_mode = GradMode::kReuse;
-  return config;
-}
-
-template <class Run>
-Tensor loss_of(Run& run, int iteration) {
-  return (run(batch(iteration)) - 0.1).pow(2).mean();
 }
 
 // Steps with `between` done after backward, on all sides.
@@ -68,7 +53,7 @@ bool equal(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 }  // namespace
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradients in their parameters' places train with the same bits", "[reuse]") {
-  for (auto config : {bf16_config(), fp16_config()}) {
+  for (auto config : {reusing(bf16_config()), reusing(fp16_config())}) {
     for (const double clip : {0.0, 1e-2}) {
       config.gradient_clipping = clip;
       check_same_bits(config, make_deep, [](auto& run) {
@@ -76,7 +61,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients in their parameters' places train w
       });
     }
   }
-  auto sgd = bf16_config();
+  auto sgd = reusing(bf16_config());
   sgd.optimizer.type = OptimizerType::kSgd;
   check_same_bits(sgd, make_deep, [](auto& run) {
     for (int i = 0; i < 3; ++i) train_step(run, i);
@@ -94,9 +79,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "a parameter costs 14 bytes, and the plan says
     return plan;
   };
   constexpr std::uint64_t kParameters = 1024 * 1024;
-  auto separate = bf16_config();
-  separate.placement.grad_mode = GradMode::kSeparate;
-  const auto with = plan_of(bf16_config()), without = plan_of(separate);
+  const auto separate = bf16_config();
+  const auto with = plan_of(reusing(bf16_config())), without = plan_of(separate);
   CATCH_CHECK(with.model_data_bytes == 14 * kParameters);
   CATCH_CHECK(with.reused_bytes == 2 * kParameters);
   CATCH_CHECK(without.model_data_bytes == 16 * kParameters);
@@ -109,12 +93,12 @@ CATCH_TEST_CASE_METHOD(OneThread, "a parameter costs 14 bytes, and the plan says
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradients can be read and clipped by hand before the step, which uses them up",
                        "[reuse]") {
-  for (const auto& config : {bf16_config(), fp16_config()})
+  for (const auto& config : {reusing(bf16_config()), reusing(fp16_config())})
     check_same_bits(config, make_deep, steps_with([](auto& run, int) {
                       torch::nn::utils::clip_grad_norm_(run.module->parameters(), 0.01);
                       run.observe("clipped", run.module->layers[2]->weight.grad());
                     }));
-  auto [engine, optimizer] = initialize_engine(make_deep, simulated(fp16_config(), kAmple));
+  auto [engine, optimizer] = initialize_engine(make_deep, simulated(reusing(fp16_config()), kAmple));
   engine.backward((engine(batch(0)) - 0.1).pow(2).mean());
   const Tensor scaled = engine.module()->layers[3]->weight.grad().to(torch::kFloat);
   CATCH_CHECK(scaled.abs().max().item<float>() > 0);
@@ -126,7 +110,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients can be read and clipped by hand bef
 
 CATCH_TEST_CASE_METHOD(OneThread, "parameters that are read or written after backward are there, gradients as well",
                        "[reuse]") {
-  for (const auto& config : {bf16_config(), fp16_config()})
+  for (const auto& config : {reusing(bf16_config()), reusing(fp16_config())})
     check_same_bits(config, make_deep, steps_with([](auto& run, int i) {
                       auto& layers = run.module->layers;
                       run.observe("read", layers[1]->weight);
@@ -144,19 +128,19 @@ CATCH_TEST_CASE_METHOD(OneThread, "parameters may be given other data after back
     run.module->layers[5]->weight.set_data(normal({64, 64}, i) * 0.1);
     run.observe("gradient", run.module->layers[5]->weight.grad());
   });
-  auto config = simulated(bf16_config(), kAmple);
+  auto config = simulated(reusing(bf16_config()), kAmple);
   const auto reused = run_engine(config, make_deep, loop);
   config.placement.grad_mode = GradMode::kSeparate;
   CATCH_CHECK(difference(run_engine(config, make_deep, loop).outcome, reused.outcome) == "");
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "an evaluation between backward and step sees the parameters", "[reuse]") {
-  check_same_bits(bf16_config(), make_deep,
+  check_same_bits(reusing(bf16_config()), make_deep,
                   steps_with([](auto& run, int i) { run.observe(run(batch(100 + i)).sum().template item<double>()); }));
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradients that the user replaces, drops or holds", "[reuse]") {
-  check_same_bits(bf16_config(), make_deep, [](auto& run) {
+  check_same_bits(reusing(bf16_config()), make_deep, [](auto& run) {
     std::vector<Tensor> held;
     for (int i = 0; i < 5; ++i) {
       run.optimizer.zero_grad();
@@ -178,7 +162,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients that the user replaces, drops or ho
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a pinned parameter stays where its pointer says", "[reuse]") {
-  auto [engine, optimizer] = initialize_engine(make_deep, simulated(bf16_config(), kAmple));
+  auto [engine, optimizer] = initialize_engine(make_deep, simulated(reusing(bf16_config()), kAmple));
   const Tensor weight = engine.module()->layers[4]->weight;
   const Tensor before = bits_of(weight);
   {
@@ -225,7 +209,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a parameter that backward reads again after i
   const auto loop = [](auto& run) {
     for (int i = 0; i < 4; ++i) train_step(run, i);
   };
-  for (const auto& config : {bf16_config(), fp16_config()}) {
+  for (const auto& config : {reusing(bf16_config()), reusing(fp16_config())}) {
     check_same_bits(
         config, [] { return Detached(); }, loop);
     check_same_bits(
@@ -234,7 +218,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a parameter that backward reads again after i
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a hook of backward that reads parameters sees them", "[reuse]") {
-  check_same_bits(bf16_config(), make_deep, [](auto& run) {
+  check_same_bits(reusing(bf16_config()), make_deep, [](auto& run) {
     std::vector<double> seen;
     run.module->layers[0]->weight.register_hook([&](const Tensor& gradient) {
       const torch::NoGradGuard no_grad;
@@ -250,7 +234,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a hook of backward that reads parameters sees
 
 CATCH_TEST_CASE_METHOD(OneThread, "an exception in backward or before the step leaves the parameters as they were",
                        "[reuse]") {
-  for (const auto& config : {bf16_config(), fp16_config()})
+  for (const auto& config : {reusing(bf16_config()), reusing(fp16_config())})
     check_same_bits(config, make_deep, [](auto& run) {
       for (int i = 0; i < 6; ++i) {
         run.optimizer.zero_grad();
@@ -274,7 +258,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "an exception in backward or before the step l
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a skipped step changes no parameter and drops the gradients", "[reuse]") {
-  auto config = fp16_config(15);
+  auto config = reusing(fp16_config(15));
   config.gradient_clipping = 1e-2;
   config.fp16.hysteresis = 1;
   check_same_bits(config, make_deep, [](auto& run) {
@@ -297,7 +281,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "parameters outlive an engine that ends betwee
   std::vector<Tensor> before;
   Tensor gradient, copy;
   {
-    auto [engine, optimizer] = initialize_engine(make_deep, simulated(bf16_config(), kAmple));
+    auto [engine, optimizer] = initialize_engine(make_deep, simulated(reusing(bf16_config()), kAmple));
     module = engine.module();
     before = bits_of(*module);
     engine.backward((engine(batch(0)) - 0.1).pow(2).mean());
@@ -309,7 +293,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "parameters outlive an engine that ends betwee
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "places are given back on a tight budget, too", "[reuse]") {
-  auto config = fp16_config(15);
+  auto config = reusing(fp16_config(15));
   config.fp16.hysteresis = 1;
   const auto loop = [](auto& run) {
     for (int i = 0; i < 6; ++i) {
@@ -350,7 +334,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "fp32 parameters and shared storages keep grad
     std::shared_ptr<SharingImpl> sharing;
     torch::nn::Linear own{nullptr};
   };
-  auto config = bf16_config();
+  auto config = reusing(bf16_config());
   config.precision.keep_fp32 = {"*kept*"};
   config.default_chunk_elements = 128 * 64;
   auto made = initialize_engine([] { return std::make_shared<BothImpl>(); }, simulated(config, kAmple));
@@ -365,9 +349,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "fp32 parameters and shared storages keep grad
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "engines of one process choose for themselves", "[reuse]") {
-  auto separate = bf16_config();
-  separate.placement.grad_mode = GradMode::kSeparate;
-  auto first = initialize_engine(make_deep, simulated(bf16_config(), kAmple));
+  const auto separate = bf16_config();
+  auto first = initialize_engine(make_deep, simulated(reusing(bf16_config()), kAmple));
   auto second = initialize_engine(make_deep, simulated(separate, kAmple));
   CATCH_CHECK(first.engine.plan().reused_bytes > 0);
   CATCH_CHECK(second.engine.plan().reused_bytes == 0);
@@ -383,14 +366,14 @@ CATCH_TEST_CASE_METHOD(OneThread, "engines of one process choose for themselves"
 
 CATCH_TEST_CASE_METHOD(OneThread, "reuse is refused where there is no master, and where gradients accumulate",
                        "[reuse]") {
-  auto config = bf16_config();
+  auto config = reusing(bf16_config());
   config.bf16.enabled = false;
   CATCH_CHECK_THROWS_WITH(initialize_engine(make_deep, simulated(config, kAmple)),
                           Contains("placement.grad_mode") && Contains("master") && Contains("separate"));
-  config = bf16_config();
+  config = reusing(bf16_config());
   config.data_types.grad_accum_dtype = GradAccumDtype::kFp32;
   CATCH_CHECK_THROWS_WITH(config.validate(), Contains("placement.grad_mode") && Contains("grad_accum_dtype"));
-  config = bf16_config();
+  config = reusing(bf16_config());
   config.gradient_accumulation_steps = 3;
   CATCH_CHECK_THROWS_WITH(config.validate(), Contains("placement.grad_mode") && Contains("3 passes"));
   config.gradient_accumulation_steps = 0;
@@ -403,7 +386,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "reuse is refused where there is no master, an
 
 CATCH_TEST_CASE_METHOD(OneThread, "a second backward and a retained graph are refused, and nothing is lost",
                        "[reuse]") {
-  auto [engine, optimizer] = initialize_engine(make_deep, simulated(bf16_config(), kAmple));
+  auto [engine, optimizer] = initialize_engine(make_deep, simulated(reusing(bf16_config()), kAmple));
   const auto loss = [&held = engine](int i) { return (held(batch(i)) - 0.1).pow(2).mean(); };
   CATCH_CHECK_THROWS_WITH(engine.backward(loss(0), {}, true), Contains("grad_mode") && Contains("retain_graph"));
   CATCH_CHECK_THROWS_WITH(engine.backward(loss(0), {}, true, true), Contains("grad_mode") && Contains("create_graph"));

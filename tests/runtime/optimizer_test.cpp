@@ -28,11 +28,6 @@ EngineConfig config_of(OptimizerType type, OptimizerParams params) {
   return config;
 }
 
-template <class Run>
-Tensor loss_of(Run& run, int iteration) {
-  return (run(batch(iteration)) - 0.1).pow(2).mean();
-}
-
 // Two branches of which a step may use one.
 struct BranchesImpl : torch::nn::Module {
   BranchesImpl() : often(register_module("often", Deep(3))), rarely(register_module("rarely", Deep(3))) {}

@@ -15,24 +15,6 @@ namespace {
 using Catch::Contains;
 using torch::Tensor;
 
-EngineConfig bf16_config() {
-  auto config = adamw_config();
-  config.bf16.enabled = true;
-  return config;
-}
-
-EngineConfig fp16_config(int initial_scale_power = 8) {
-  auto config = adamw_config();
-  config.fp16.enabled = true;
-  config.fp16.initial_scale_power = initial_scale_power;
-  return config;
-}
-
-template <class Run>
-Tensor loss_of(Run& run, int iteration) {
-  return (run(batch(iteration)) - 0.1).pow(2).mean();
-}
-
 template <class Run>
 double loss_scale_of(const Run& run) {
   if constexpr (Run::kIsPlain)

@@ -172,11 +172,17 @@ std::uint64_t find_tight_bytes(const EngineConfig& config, const Make& make, con
   return bytes;
 }
 
+// What most tests train for.
+template <class Run>
+torch::Tensor loss_of(Run& run, int iteration) {
+  return (run(batch(iteration)) - 0.1).pow(2).mean();
+}
+
 // The loop that most tests build on.
 template <class Run>
 void train_step(Run& run, int iteration) {
   run.optimizer.zero_grad();
-  const auto loss = (run(batch(iteration)) - 0.1).pow(2).mean();
+  const auto loss = loss_of(run, iteration);
   run.backward(loss);
   run.observe(loss.template item<double>());
   run.optimizer.step();

@@ -142,11 +142,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "a second engine must ask for the same tiers, 
 
 CATCH_TEST_CASE_METHOD(OneThread, "in fp16 another engine's backward goes through frozen parameters only",
                        "[two_engines]") {
-  auto config = adamw_config();
-  config.fp16.enabled = true;
-  config.fp16.initial_scale_power = 8;
-  auto [generator, optimizer_g] = initialize_engine(make_generator, simulated(config, kAmple));
-  auto [discriminator, optimizer_d] = initialize_engine(make_discriminator, simulated(config, kAmple));
+  auto [generator, optimizer_g] = initialize_engine(make_generator, simulated(fp16_config(), kAmple));
+  auto [discriminator, optimizer_d] = initialize_engine(make_discriminator, simulated(fp16_config(), kAmple));
   generator.eval();  // buffers change while training
   discriminator.eval();
   const auto before_g = generator.fingerprint(), before_d = discriminator.fingerprint();
