@@ -5,8 +5,13 @@
 namespace asterias::chunk {
 
 Hierarchy::Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
-                     std::unique_ptr<device::CopyStream> h2d, std::unique_ptr<device::CopyStream> d2h)
-    : pools_{std::move(gpu), std::move(cpu)}, swap_(std::move(swap)), h2d_(std::move(h2d)), d2h_(std::move(d2h)) {
+                     std::unique_ptr<device::CopyQueue> h2d, std::unique_ptr<device::CopyQueue> d2h,
+                     std::function<Clock::time_point()> now)
+    : pools_{std::move(gpu), std::move(cpu)},
+      swap_(std::move(swap)),
+      h2d_(std::move(h2d)),
+      d2h_(std::move(d2h)),
+      now_(std::move(now)) {
   if (pools_[0]) levels_.push_back(Tier::kGpu);
   levels_.push_back(Tier::kCpu);
   if (swap_) levels_.push_back(Tier::kNvme);

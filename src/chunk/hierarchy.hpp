@@ -8,21 +8,26 @@
 #pragma once
 
 #include <array>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/tier.hpp"
 #include "chunk/swap_space.hpp"
 #include "chunk/tier_pool.hpp"
-#include "device/copy_stream.hpp"
+#include "device/copy_queue.hpp"
 
 namespace asterias::chunk {
 
 class Hierarchy {
  public:
-  // `gpu` (with both streams) and `swap` may be null; `cpu` may not.
+  using Clock = device::Ticket::Clock;
+
+  // `gpu` (with both queues) and `swap` may be null; `cpu` may not. `now` is what waiting is measured by.
   Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
-            std::unique_ptr<device::CopyStream> h2d = nullptr, std::unique_ptr<device::CopyStream> d2h = nullptr);
+            std::unique_ptr<device::CopyQueue> h2d = nullptr, std::unique_ptr<device::CopyQueue> d2h = nullptr,
+            std::function<Clock::time_point()> now = Clock::now);
 
   bool has(Tier tier) const;
   Tier compute_tier() const { return levels_.front(); }
@@ -44,12 +49,15 @@ class Hierarchy {
   // Starts a copy between two neighbouring memory tiers.
   MoveTicket copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const;
 
+  Clock::time_point now() const { return now_(); }
+
  private:
   std::vector<Tier> levels_;
   std::array<std::shared_ptr<TierPool>, 2> pools_;
   std::unique_ptr<SwapSpace> swap_;
-  std::unique_ptr<device::CopyStream> h2d_;
-  std::unique_ptr<device::CopyStream> d2h_;
+  std::unique_ptr<device::CopyQueue> h2d_;
+  std::unique_ptr<device::CopyQueue> d2h_;
+  std::function<Clock::time_point()> now_;
 };
 
 }  // namespace asterias::chunk

@@ -73,10 +73,14 @@ void Block::give_back() noexcept {
   if (pages_) {
     pool->give_pages(std::move(pages_));
   } else {
-    std::free(data_);
+    if (!pool->is_hollow_) std::free(data_);
     pool->give_bytes(charged);
   }
   data_ = nullptr;
+}
+
+void Block::clear() {
+  if (!pool()->is_hollow_) std::memset(data_, 0, bytes());
 }
 
 // ---- TierPool -------------------------------------------------------------------------------------------------------
@@ -84,6 +88,12 @@ void Block::give_back() noexcept {
 std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
                                            std::function<std::uint64_t()> measure_foreign, std::uint64_t slack_bytes) {
   return std::shared_ptr<TierPool>(new TierPool(tier, limit_bytes, std::move(measure_foreign), slack_bytes));
+}
+
+std::shared_ptr<TierPool> TierPool::create_hollow(Tier tier, std::uint64_t limit_bytes) {
+  auto pool = create(tier, limit_bytes);
+  pool->is_hollow_ = true;
+  return pool;
 }
 
 TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign,
@@ -149,7 +159,9 @@ Block TierPool::take_beyond_limit(std::uint64_t bytes) {
 Block TierPool::make_block(std::uint64_t charged) {
   Block block;
   block.reservation_ = Reservation(shared_from_this(), charged);
-  if (charged < device::kPageBytes) {
+  if (is_hollow_) {
+    block.data_ = reinterpret_cast<std::byte*>(this);
+  } else if (charged < device::kPageBytes) {
     block.data_ = allocate_small(charged);
   } else {
     block.pages_ = device::PageBlock(charged);

@@ -52,7 +52,8 @@ class Reservation {
   std::uint64_t bytes_ = 0;
 };
 
-// Memory of a tier together with its reservation. Returns to the pool when it dies. Move-only.
+// Memory of a tier together with its reservation. Returns to the pool when it dies. Move-only. Of a hollow pool: data()
+// is not null, and nothing may be read or written there.
 class Block {
  public:
   Block() = default;
@@ -67,6 +68,8 @@ class Block {
   std::uint64_t bytes() const { return reservation_.bytes(); }
   TierPool* pool() const { return reservation_.pool(); }
   explicit operator bool() const { return data_ != nullptr; }
+  // Makes all its bytes zero.
+  void clear();
 
  private:
   friend class TierPool;
@@ -87,6 +90,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   static std::shared_ptr<TierPool> create(Tier tier, std::uint64_t limit_bytes,
                                           std::function<std::uint64_t()> measure_foreign = nullptr,
                                           std::uint64_t slack_bytes = 0);
+  // A pool that only counts: its blocks have no memory.
+  static std::shared_ptr<TierPool> create_hollow(Tier tier, std::uint64_t limit_bytes);
   ~TierPool();
 
   // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving
@@ -150,6 +155,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   const std::function<std::uint64_t()> measure_foreign_;
   const std::uint64_t slack_bytes_;
   bool poison_ = false;
+  bool is_hollow_ = false;
 
   mutable std::mutex mutex_;
   bool caches_ = true;

@@ -1,4 +1,4 @@
-// How far Residency runs ahead, for it and for the simulator (simulated_ahead.cpp).
+// How far Residency runs ahead.
 //
 // Threading: constants.
 #pragma once
@@ -7,7 +7,7 @@
 
 namespace asterias::evict {
 
-// How many foretold uses are looked through for something to fetch.
+// Activations that one of so many foretold uses will need are not offloaded.
 inline constexpr int kScannedUses = 64;
 // What is used within so many operators is not worth cleaning: it will be there, and may be written.
 inline constexpr Moment kNearMoments = 16;

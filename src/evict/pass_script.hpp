@@ -35,12 +35,22 @@ struct PassScript {
     std::array<bool, kNumTiers> there{};  // when the script began; nowhere: born later
   };
 
-  enum class What : std::uint8_t { kOperator, kRead, kWrite, kBirth, kDeath, kForget, kUnmovable };
+  enum class What : std::uint8_t {
+    kOperator,
+    kRead,
+    kWrite,
+    kBirth,
+    kDeath,
+    kForget,
+    kUnmovable,
+    kBeginPass,
+    kEndPass
+  };
 
   struct Event {
     What what;
     Tier tier = Tier::kGpu;   // of kRead, kWrite, kBirth, kUnmovable
-    std::uint32_t actor = 0;  // of all but kOperator and kUnmovable
+    std::uint32_t actor = 0;  // of kRead, kWrite, kBirth, kDeath, kForget
     std::uint64_t bytes = 0;  // of kUnmovable: all there is now
   };
 

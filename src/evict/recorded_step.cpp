@@ -14,9 +14,9 @@ using Json = nlohmann::ordered_json;
 using What = PassScript::What;
 
 constexpr const char* kFormat = "asterias recorded step";
-constexpr int kVersion = 1;
-constexpr std::array<std::string_view, 7> kEventNames{"operator", "read",   "write",    "birth",
-                                                      "death",    "forget", "unmovable"};
+constexpr int kVersion = 2;
+constexpr std::array<std::string_view, 9> kEventNames{"operator", "read",      "write",      "birth",   "death",
+                                                      "forget",   "unmovable", "begin_pass", "end_pass"};
 
 std::string_view event_name(What what) { return kEventNames[static_cast<std::size_t>(what)]; }
 
@@ -67,6 +67,8 @@ Json event_json(const PassScript::Event& event, std::uint64_t operator_ns) {
     case What::kUnmovable: return {name, tier_name(event.tier), event.bytes};
     case What::kDeath:
     case What::kForget: return {name, event.actor};
+    case What::kBeginPass:
+    case What::kEndPass: return Json::array({name});
     default: return {name, tier_name(event.tier), event.actor};
   }
 }
@@ -209,6 +211,8 @@ void read_event(const Part& part, const SimulatedTiers& tiers, PassScript& scrip
       break;
     case What::kDeath:
     case What::kForget: event.actor = actor(1); break;
+    case What::kBeginPass:
+    case What::kEndPass: break;
     default: event.tier = tier_among(tiers, part.at(1)); event.actor = actor(2);
   }
   if (event.tier == Tier::kNvme && event.what != What::kOperator)
@@ -242,9 +246,9 @@ void check_header(const Part& part) {
 }  // namespace
 
 Simulation RecordedStep::play() const {
-  const auto chosen = make_policy(policy);
+  std::shared_ptr<const EvictionPolicy> chosen = make_policy(policy);
   if (!chosen) throw ConfigError("no eviction policy is called '" + policy + "'");
-  return simulate(script, tiers, *chosen);
+  return simulate(script, tiers, std::move(chosen));
 }
 
 void RecordedStep::take_times(const PassScript& longer) {

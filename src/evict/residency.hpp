@@ -47,12 +47,6 @@
 
 namespace asterias::evict {
 
-enum class Access : std::uint8_t {
-  kRead,
-  kWrite,      // reads and writes: all other copies become absent
-  kOverwrite,  // writes every byte that matters: the old content need not be brought
-};
-
 struct Want {
   Resident* resident;
   Access access;
@@ -93,7 +87,7 @@ class Residency {
 
   // `look_ahead` counts the residents that are fetched before they are used, where the timeline foretells them; 0: all
   // on demand.
-  Residency(chunk::Hierarchy hierarchy, std::unique_ptr<EvictionPolicy> policy, int look_ahead = 0,
+  Residency(chunk::Hierarchy hierarchy, std::shared_ptr<const EvictionPolicy> policy, int look_ahead = 0,
             ActivationPlacement activations = ActivationPlacement::kAuto);
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
@@ -145,8 +139,11 @@ class Residency {
 
   // ---- what is foretold and recorded. Each call takes the lock.
   void with_timeline(const std::function<void(Timeline&)>& use);
-  // Passes a boundary of the update: chunk number `index` of `count` begins.
-  void begin_update(std::uint32_t index, std::uint32_t count);
+  // Begins the update of all chunks. `signature` names who updates: what repeats has the same one.
+  void begin_update(std::uint64_t signature);
+  // Passes a boundary of the update: the chunk at this place begins.
+  void begin_chunk(std::uint32_t place);
+  void end_update();
   // The optimizer's step() has been called: what comes before its first chunk is its work, too.
   void begin_step_call();
   // Passes an operator boundary: `name` (static storage) is what OutOfMemory and Needs will name.
@@ -219,7 +216,7 @@ class Residency {
   void refuse_two_places(const Want& want, Tier tier) const;
   void pin(Resident* resident, Tier tier);
   void unpin(Resident* resident, Tier tier) noexcept;
-  void touch(Resident* resident);
+  void touch(const Want& want, Tier tier);
 
   void start_bring(Resident* resident, Tier tier, Access access);
   void start_fetch(Resident* resident, Tier from, Tier to);
@@ -263,26 +260,37 @@ class Residency {
   bool is_scripting() const { return script_ && measuring_ && !timeline_.is_suspended(); }
   void script_unmovable();
   void time_operator(std::uint64_t operator_hash);
-  StepClock::Now step_clock_now() const { return {Clock::now(), stalled_ns_}; }
+  StepClock::Now step_clock_now() const { return {hierarchy_.now(), stalled_ns_}; }
   SimulatedTiers look_at_tiers() const;
 
-  void offload_used();
-  void offload_if_used_late(TraceKey key);
+  const std::optional<Use>& next_use(Resident& resident) const;
+  Moment next_use_on(Tier tier, Resident& resident) const;
+  void let_go_of_used();
+  void send_down(Resident* resident, const Use& next);
+  void offload(Resident* resident, const Use& next);
   void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
-  void fetch_ahead();
-  void clean_ahead();
-  bool try_prefetch(Resident* resident, Tier tier);
-  bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at);
-  bool start_write_behind(Resident* resident, Tier tier);
+  void fetch_ahead(Tier tier);
+  enum class Ahead : std::uint8_t { kNothing, kStarted, kBlocked };
+  Ahead fetch_for(const Use& use, Tier tier);
+  bool is_at_or_above(const Resident& resident, Tier tier) const;
+  std::size_t num_moments_arriving(Tier tier) const;
+  void clean_ahead(Tier tier);
+  bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
+  bool try_prefetch(Resident* resident, Tier tier, Moment used_at);
+  bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);
+  bool start_down(Resident* resident, Tier tier, bool leaves);
+  void note_live();
 
   const chunk::Hierarchy hierarchy_;
-  const std::unique_ptr<EvictionPolicy> policy_;
-  const int look_ahead_;
+  const std::shared_ptr<const EvictionPolicy> policy_;
+  const std::size_t look_ahead_;
   ActivationPlacement activations_;
 
   mutable std::mutex mutex_;
   Timeline timeline_;
+  std::array<Timeline::Cursor, 2> ahead_;  // per memory tier: all before it has been fetched
+  std::uint64_t activation_bytes_ = 0;     // that live, wherever they lie
   std::vector<std::unique_ptr<Resident>> residents_;
   std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
   std::vector<Resident*> in_flight_;

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "evict/look_ahead.hpp"
 #include "evict/residency.hpp"
+#include "evict/without_excess.hpp"
 
 namespace asterias::evict {
 namespace {
@@ -12,14 +13,33 @@ using chunk::CopyState;
 
 }  // namespace
 
-// Fetches what the next operators need and cleans what will have to leave, so that neither is waited for when its time
-// comes.
+// When the copy on `tier` is used next. What is used on a slower tier first is not used here: it has to go there, or is
+// written there and of no use any more.
+Moment Residency::next_use_on(Tier tier, Resident& resident) const {
+  const auto& use = next_use(resident);
+  return use && use->tier <= tier ? use->at : kNever;
+}
+
+// Asked for every candidate again and again: remembered until it has passed.
+const std::optional<Use>& Residency::next_use(Resident& resident) const {
+  const bool holds =
+      resident.foretold_in == timeline_.epoch() && (!resident.foretold || resident.foretold->at > timeline_.now());
+  if (!holds) {
+    resident.foretold = timeline_.next_use(resident.key);
+    resident.foretold_in = timeline_.epoch();
+  }
+  return resident.foretold;
+}
+
+// Fetches what will be used and cleans what will have to leave, so that neither is waited for when its time comes.
 void Residency::run_ahead() {
-  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier()))
-    return;
+  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold()) return;
   finish_done();
-  fetch_ahead();
-  clean_ahead();
+  for (const Tier tier : hierarchy_.levels()) {
+    if (!hierarchy_.has_below(tier)) return;
+    clean_ahead(tier);  // first: what is being cleaned blocks no fetch
+    fetch_ahead(tier);
+  }
 }
 
 // What has been written can make room, what has arrived can be used.
@@ -32,82 +52,123 @@ void Residency::finish_done() {
   }
 }
 
-void Residency::fetch_ahead() {
-  const Tier tier = hierarchy_.compute_tier();
-  int left = look_ahead_;
-  int scanned = 0;
-  timeline_.visit_upcoming([&](Moment, TraceKey key) {
-    const auto found = by_key_.find(key.value());
-    if (found == by_key_.end()) return ++scanned < kScannedUses;  // not born yet
-    Resident* resident = found->second;
-    if (resident->on(tier).is_readable() || resident->blank) return ++scanned < kScannedUses;
-    if (!resident->move && !try_prefetch(resident, tier)) return false;
-    return --left > 0;
-  });
-}
+// ---- fetching -------------------------------------------------------------------------------------------------------
 
-// Keeps as much room free or free to take as the next fetches will want.
-void Residency::clean_ahead() {
-  const Tier tier = hierarchy_.compute_tier();
-  const std::uint64_t reserve = static_cast<std::uint64_t>(look_ahead_) * needs_.largest_resident;
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(reserve);
-  if (shortfall == 0) return;
-  std::uint64_t freeable = 0;
-  for (const Resident* resident : in_flight_)
-    if (resident->move->from == tier) freeable += resident->bytes;
-  if (freeable >= shortfall) return;
-  auto& candidates = candidates_[index_of(tier)];
-  collect_candidates(tier, candidates);
-  policy_->rank(candidates);
-  for (const Candidate& candidate : candidates) {
-    if (freeable >= shortfall || candidate.next_use < timeline_.now() + kNearMoments) return;
-    if (candidate.next_use == kNever && !candidate.clean) continue;  // about to die: writing it would be for nothing
-    if (!candidate.clean && !start_write_behind(residents_[candidate.index].get(), tier)) return;
-    freeable += candidate.bytes;
+// In the order of use, as long as there is room that nobody uses earlier. A way is given no more at once than what the
+// next moments use, so that a fetch somebody waits for is soon its turn.
+void Residency::fetch_ahead(Tier tier) {
+  auto& cursor = ahead_[static_cast<std::size_t>(tier)];
+  while (const auto use = timeline_.look(cursor)) {
+    if (num_moments_arriving(tier) >= look_ahead_) return;
+    if (fetch_for(*use, tier) == Ahead::kBlocked) return;
+    Timeline::advance(cursor);
   }
 }
 
+Residency::Ahead Residency::fetch_for(const Use& use, Tier tier) {
+  if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kNothing;
+  const auto found = by_key_.find(use.key.value());
+  if (found == by_key_.end()) return Ahead::kNothing;  // not born yet
+  Resident& resident = *found->second;
+  if (timeline_.is_updated_before(use)) return Ahead::kBlocked;
+  if (resident.blank || is_at_or_above(resident, tier)) return Ahead::kNothing;
+  if (resident.move) return resident.move->from == tier ? Ahead::kNothing : Ahead::kBlocked;
+  if (!resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down first
+  return try_prefetch(&resident, tier, use.at) ? Ahead::kStarted : Ahead::kBlocked;
+}
+
+bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
+  return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(), [&](Tier other) {
+    return other <= tier && (resident.on(other).state == CopyState::kArriving || resident.is_there_to_stay(other));
+  });
+}
+
+std::size_t Residency::num_moments_arriving(Tier tier) const {
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < in_flight_.size(); ++at) {
+    const Resident& resident = *in_flight_[at];
+    if (resident.move->to != tier || !resident.ahead) continue;
+    const auto is_same = [&](const Resident* other) {
+      return other->move->to == tier && other->ahead && other->ahead_for == resident.ahead_for;
+    };
+    count += std::find_if(in_flight_.begin(), in_flight_.end(), is_same) - in_flight_.begin() ==
+             static_cast<std::ptrdiff_t>(at);
+  }
+  return count;
+}
+
 // Starts moving the resident one tier up towards `tier`. False when that takes more than dropping clean copies.
-bool Residency::try_prefetch(Resident* resident, Tier tier) {
+bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at) {
   if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent ||
       !hierarchy_.has_below(tier))
     return false;
   const Tier below = hierarchy_.below(tier);
-  if (!resident->on(below).is_readable()) return try_prefetch(resident, below);
-  if (!drop_clean_for(resident->bytes, tier, timeline_.next_use(resident->key, resident->update_index))) return false;
+  if (!resident->on(below).is_readable()) return try_prefetch(resident, below, used_at);
+  const std::uint64_t born = tier == hierarchy_.compute_tier() ? timeline_.growth_until(used_at) : 0;
+  if (!drop_clean_for(resident->bytes, tier, used_at, born)) return false;
   try {
     start_fetch(resident, below, tier);
   } catch (const OutOfMemory&) {  // somebody else took the room
     return false;
   }
   resident->ahead = true;
+  resident->ahead_for = used_at;
   return true;
 }
 
-// Drops clean copies that are used later than `used_at` until `bytes` fit; nothing if that is not enough.
-bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at) {
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes);
-  if (shortfall == 0) return true;
-  auto& candidates = candidates_[index_of(tier)];
+// Drops clean copies that are used later than `used_at` until `bytes` fit; nothing if that is not enough for what will
+// come besides. In the policy's order: a dirty copy that should go first is cleaned first, or something that is used
+// earlier would have to come back.
+bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides) {
+  const auto& pool = hierarchy_.pool(tier);
+  const std::uint64_t wanted = pool.shortfall(bytes + bytes_besides);
+  if (wanted == 0) return true;
+  auto& candidates = candidates_[static_cast<std::size_t>(tier)];
   collect_candidates(tier, candidates);
-  std::erase_if(candidates,
-                [&](const Candidate& candidate) { return !candidate.clean || candidate.next_use <= used_at; });
-  std::uint64_t freeable = 0;
-  for (const Candidate& candidate : candidates) freeable += candidate.bytes;
-  if (freeable < shortfall) return false;
+  std::erase_if(candidates, [&](const Candidate& candidate) { return !candidate.clean && is_about_to_die(candidate); });
   policy_->rank(candidates);
-  std::uint64_t freed = 0;
-  for (const Candidate& candidate : candidates) {
-    if (freed >= shortfall) break;
-    freed += candidate.bytes;
-    drop(residents_[candidate.index].get(), tier);
+  std::size_t num_dropped = 0;
+  std::uint64_t freeable = 0;
+  for (; num_dropped < candidates.size() && freeable < wanted; ++num_dropped) {
+    const Candidate& candidate = candidates[num_dropped];
+    if (!candidate.clean || candidate.next_use <= used_at) return false;
+    freeable += candidate.bytes;
+  }
+  if (freeable < wanted) return false;
+  for (std::size_t at = 0; at < num_dropped && pool.shortfall(bytes) > 0; ++at) {
+    drop(residents_[candidates[at].index].get(), tier);
     ++stats_.evictions_clean;
   }
   return true;
 }
 
-// Starts writing a dirty copy one tier down; it stays. False when there is no room below, or nothing to write.
-bool Residency::start_write_behind(Resident* resident, Tier tier) {
+// ---- cleaning and leaving -------------------------------------------------------------------------------------------
+
+// Keeps as much room free or free to take as the next fetches will want.
+void Residency::clean_ahead(Tier tier) {
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(look_ahead_ * needs_.largest_resident);
+  if (shortfall == 0) return;
+  std::uint64_t freeable = 0;
+  for (const Resident* resident : in_flight_)
+    if (resident->move->from == tier) freeable += resident->bytes;
+  if (freeable >= shortfall) return;
+  // What is used before the next fetch, or soon, stays: cleaning it would make no room.
+  const auto fetched_next = timeline_.look(ahead_[static_cast<std::size_t>(tier)]);
+  const Moment soon = timeline_.now() + kNearMoments;
+  const Moment stays_until = fetched_next ? std::min(fetched_next->at, soon) : soon;
+  auto& candidates = candidates_[static_cast<std::size_t>(tier)];
+  collect_candidates(tier, candidates);
+  policy_->rank(candidates);
+  for (const Candidate& candidate : candidates) {
+    if (freeable >= shortfall || candidate.next_use <= stays_until) return;
+    if (!candidate.clean && is_about_to_die(candidate)) continue;  // writing it would be for nothing
+    if (!candidate.clean && !start_down(residents_[candidate.index].get(), tier, /*leaves=*/false)) return;
+    freeable += candidate.bytes;
+  }
+}
+
+// Starts writing a dirty copy one tier down. False when there is no room below, or nothing to write.
+bool Residency::start_down(Resident* resident, Tier tier, bool leaves) {
   if (resident->move || resident->blank || resident->on(tier).state != CopyState::kCurrent) return false;
   if (resident->is_pinned() || is_redundant(resident, tier) || !hierarchy_.has_below(tier)) return false;
   const Tier below = hierarchy_.below(tier);
@@ -117,12 +178,52 @@ bool Residency::start_write_behind(Resident* resident, Tier tier) {
       if (auto extents = try_take_extents(resident->bytes)) target.extents = std::move(*extents);
     } catch (const IoError&) {  // failure() keeps it
     }
-  } else if (auto block = hierarchy_.pool(below).try_take(resident->bytes)) {
-    target.block = std::move(*block);
+  } else if (drop_clean_for(resident->bytes, below, next_use_on(below, *resident))) {
+    if (auto block = hierarchy_.pool(below).try_take(resident->bytes)) target.block = std::move(*block);
   }
   if (!target.block && !target.extents) return false;
-  start_move_down(resident, tier, /*leaves=*/false);
+  start_move_down(resident, tier, leaves);
   return true;
+}
+
+// What the operator that has just ended used and that has no business on the compute tier any more leaves it.
+void Residency::let_go_of_used() {
+  if (failure_ || !timeline_.is_foretold() || !hierarchy_.has_below(hierarchy_.compute_tier())) return;
+  for (const Use& used : timeline_.used_now()) {
+    const auto found = by_key_.find(used.key.value());
+    if (found == by_key_.end() || found->second->is_pinned()) continue;
+    const auto next = next_use(*found->second);
+    if (!next) continue;
+    if (used.key.is_chunk())
+      send_down(found->second, *next);
+    else if (activations_ == ActivationPlacement::kOffload)
+      offload(found->second, *next);
+  }
+  if (activations_ == ActivationPlacement::kOffload) await_departures(look_ahead_ * needs_.largest_resident);
+}
+
+// What will be read further down goes there now: gradients that are final.
+void Residency::send_down(Resident* resident, const Use& next) {
+  const Tier tier = hierarchy_.compute_tier();
+  if (look_ahead_ > 0 && next.tier > tier && next.access != Access::kOverwrite)
+    start_down(resident, tier, /*leaves=*/true);
+}
+
+// Moves down what none of the next operators will use: what running ahead would bring back at once stays. What is on
+// its way still takes its room, so no more than the next fetches would is let go at once. As with evict_all, what does
+// not fit below stays.
+void Residency::offload(Resident* resident, const Use& next) {
+  if (next.at <= timeline_.moment_of_upcoming(kScannedUses)) return;
+  const WithoutExcess strict(measuring_);
+  depart(resident, hierarchy_.compute_tier());
+}
+
+void Residency::await_departures(std::uint64_t most_leaving_bytes) {
+  const Tier tier = hierarchy_.compute_tier();
+  while (leaving_bytes(tier) > most_leaving_bytes)
+    finish_move(*std::find_if(in_flight_.begin(), in_flight_.end(), [&](const Resident* resident) {
+      return resident->move->from == tier && resident->move->leaves;
+    }));
 }
 
 }  // namespace asterias::evict

@@ -66,12 +66,16 @@ struct Resident {
   bool is_chunk = false;
   bool blank = false;    // no content worth moving: zeros when read
   bool ahead = false;    // fetched ahead and not used since
+  Moment ahead_for = 0;  // when it was to be used
   bool kept = false;     // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;    // goes when the last pin does
   bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update
   TraceKey key;
+  // Timeline::next_use as last asked for, and the timeline's epoch then.
+  std::optional<Use> foretold;
+  std::uint64_t foretold_in = UINT64_MAX;
   std::uint64_t last_use = 0;
   std::array<Copy, kNumTiers> copies;
   std::optional<Move> move;

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <utility>
 
-#include "evict/simulated_residency.hpp"
+#include "evict/hollow_tiers.hpp"
+#include "evict/residency.hpp"
+#include "evict/update_pipeline.hpp"
 
 namespace asterias::evict {
 namespace {
@@ -13,6 +16,7 @@ namespace {
 using What = PassScript::What;
 
 constexpr int kWarmUpSteps = 3;
+constexpr std::uint64_t kUpdateSignature = UINT64_MAX;  // passes are numbered from 0
 
 struct Resource {
   const char* name;
@@ -33,14 +37,19 @@ Resource slowest_of(const StepTimes& times) {
   return *std::max_element(resources.begin(), resources.end(), [](auto& a, auto& b) { return a.ns < b.ns; });
 }
 
-// Plays steps of one script on simulated tiers.
+// Does with a Residency on hollow tiers what the passes did with the real one, step after step.
 class Player {
  public:
-  Player(const PassScript& script, const SimulatedTiers& tiers, const EvictionPolicy& policy)
-      : script_(script), tiers_(tiers), residency_(script, tiers, policy) {
-    for (std::uint32_t i = 0; i < script.actors.size(); ++i)
-      if (script.actors[i].update_index >= 0) updates_[script.actors[i].chunk].push_back(i);
-    foretell();
+  Player(const PassScript& script, const SimulatedTiers& tiers, std::shared_ptr<const EvictionPolicy> policy)
+      : script_(script),
+        tiers_(tiers),
+        clock_(std::make_shared<SimulatedClock>(tiers.rates)),
+        residency_(make_hollow_tiers(tiers, clock_), std::move(policy), static_cast<int>(tiers.look_ahead),
+                   tiers.offloads ? ActivationPlacement::kOffload : ActivationPlacement::kAuto),
+        actors_(script.actors.size()) {
+    residency_.set_measuring(true, [](std::uint64_t) { return true; });  // what does not fit a refusal says, not we
+    set_up();
+    list_updates();
   }
 
   Simulation run() {
@@ -51,135 +60,238 @@ class Player {
   }
 
  private:
-  using Lists = std::vector<std::uint32_t>;
-  using Updates = std::map<std::uint64_t, Lists>;  // by chunk
+  struct Actor final : Tenant {
+    void follow(std::byte*) noexcept override {}
+    Resident* resident = nullptr;  // while it lives
+  };
+  // What cannot move, of one tier.
+  struct Unmovable {
+    std::uint64_t bytes = 0;
+    std::vector<chunk::Block> blocks;
+  };
 
-  // The update follows the passes, chunk by chunk; all its lists are used at once, and it looks ahead on its own.
-  void foretell() {
-    SimulatedResidency::Schedule schedule;
-    Moment now = 0;
-    for (const auto& event : script_.events) {
-      if (event.what == What::kOperator) ++now;
-      if (event.what != What::kRead && event.what != What::kWrite) continue;
-      if (add_use(event.actor, now)) schedule.emplace_back(now, event.actor);
-    }
-    for (const auto& [_, lists] : updates_) {
-      ++now;
-      std::uint64_t pinned = 0;
-      for (const auto list : lists) {
-        add_use(list, now);
-        pinned += script_.actors[list].bytes;
-      }
-      update_bytes_ = std::max(update_bytes_, pinned);
-    }
-    residency_.foretell(std::move(schedule), now + 1);
+  const PassScript::Actor& about(std::uint32_t actor) const { return script_.actors[actor]; }
+  bool is_chunk(std::uint32_t actor) const { return about(actor).kind < ContentKind::kActivation; }
+  bool existed(std::uint32_t actor) const {
+    const auto& there = about(actor).there;
+    return std::any_of(there.begin(), there.end(), [](bool on) { return on; });
   }
 
-  bool add_use(std::uint32_t actor, Moment now) {
-    auto& uses = residency_.actor(actor).uses;
-    if (!uses.empty() && uses.back() == now) return false;
-    uses.push_back(now);
-    return true;
+  // ---- before the first step ----------------------------------------------------------------------------------------
+
+  // In the order of making, which policies see.
+  void set_up() {
+    std::vector<std::uint32_t> order(script_.actors.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return about(a).id < about(b).id; });
+    for (const auto actor : order) {
+      if (is_chunk(actor))
+        make_chunk(actor);
+      else if (existed(actor))
+        be_born(actor, tier_of(actor));
+    }
+  }
+
+  void make_chunk(std::uint32_t actor) {
+    const auto& about_it = about(actor);
+    const auto list = static_cast<chunk::ListKind>(about_it.kind);
+    actors_[actor].resident = residency_.make_chunk(list, about_it.bytes, about_it.update_index);
+    if (about_it.blank || !existed(actor)) return;
+    const Want fill{actors_[actor].resident, Access::kOverwrite};
+    residency_.acquire({&fill, 1}, tier_of(actor));
+    residency_.release({&fill, 1}, tier_of(actor));
+    hold(actor);
+  }
+
+  // Where an actor lies when the script begins; what lay on the drive is evicted from the cpu tier.
+  Tier tier_of(std::uint32_t actor) const {
+    return about(actor).there[static_cast<std::size_t>(Tier::kGpu)] ? Tier::kGpu : Tier::kCpu;
+  }
+
+  // What the real one has pinned for good.
+  void hold(std::uint32_t actor) {
+    if (!about(actor).held) return;
+    const Want want{actors_[actor].resident, Access::kRead};
+    residency_.acquire({&want, 1}, compute_tier());
+  }
+
+  void list_updates() {
+    std::map<std::uint64_t, UpdatePipeline::Lists> by_chunk;
+    for (std::uint32_t actor = 0; actor < actors_.size(); ++actor) {
+      if (about(actor).update_index < 0) continue;
+      const bool reads = about(actor).kind == ContentKind::kGrad;
+      by_chunk[about(actor).chunk].push_back({actors_[actor].resident, reads ? Access::kRead : Access::kWrite});
+    }
+    for (auto& [chunk, lists] : by_chunk) {
+      for (Want& want : lists)
+        if (want.resident->list == chunk::ListKind::kParam && find(lists, chunk::ListKind::kMaster) &&
+            find(lists, chunk::ListKind::kGrad))
+          want.access = Access::kOverwrite;  // the update rounds it anew from its master
+      updates_.push_back(std::move(lists));
+    }
+  }
+
+  static const Resident* find(const UpdatePipeline::Lists& lists, chunk::ListKind list) {
+    for (const Want& want : lists)
+      if (want.resident->list == list) return want.resident;
+    return nullptr;
   }
 
   // ---- a step -------------------------------------------------------------------------------------------------------
 
   void play_step() {
-    const std::uint64_t start_ns = residency_.now_ns();
-    StepTimes& times = simulation_.times = StepTimes();
-    next_operator_ = 0;
-    residency_.begin_step();
-    for (auto& actor : residency_.actors())
-      if (actor.script->kind == ContentKind::kGrad) residency_.forget(actor);  // zero_grad
+    begin_step();
+    const std::uint64_t start_ns = clock_->now_ns();
     for (const auto& event : script_.events) play(event);
-    residency_.await_uses();
-    finish_operator();
-    for (auto& actor : residency_.actors())
-      if (!actor.is_chunk() && !actor.existed()) residency_.die(actor);
-    const std::uint64_t update_start_ns = residency_.now_ns();
-    work(script_.before_update.ns, times.update_work_ns);
-    for (auto at = updates_.begin(); at != updates_.end(); ++at) play_update(at);
-    times.update_ns = residency_.now_ns() - update_start_ns;
-    times.step_ns = residency_.now_ns() - start_ns;
+    end_operator();
+    end_of_passes();
+    const std::uint64_t update_start_ns = clock_->now_ns();
+    work(script_.before_update.ns, simulation_.times.update_work_ns);
+    UpdatePipeline(residency_, kUpdateSignature).run(updates_, [&](std::size_t place) {
+      work(update_ns(updates_[place]), simulation_.times.update_work_ns);
+    });
+    simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
+    simulation_.times.step_ns = clock_->now_ns() - start_ns;
+  }
+
+  void begin_step() {
+    simulation_.times = StepTimes();
+    num_operators_ = 0;
+    for (std::uint32_t actor = 0; actor < actors_.size(); ++actor) {
+      if (about(actor).kind == ContentKind::kGrad) residency_.forget(actors_[actor].resident);  // zero_grad
+      if (!is_chunk(actor) && existed(actor)) be_born(actor, tier_of(actor));
+    }
+    residency_.reset_stats();
+  }
+
+  void end_of_passes() {
+    residency_.with_timeline([](Timeline& timeline) { timeline.end_pass(); });
+    for (std::uint32_t actor = 0; actor < actors_.size(); ++actor)
+      if (!is_chunk(actor) && !existed(actor)) die(actor);
   }
 
   void play(const PassScript::Event& event) {
-    if (event.what == What::kRead || event.what == What::kWrite)
-      return residency_.use(residency_.actor(event.actor), event.tier, event.what == What::kWrite);
-    residency_.await_uses();
+    switch (event.what) {
+      case What::kRead: return use(event, Access::kRead);
+      case What::kWrite: return use(event, Access::kWrite);
+      default: acquire();
+    }
     switch (event.what) {
       case What::kOperator: return begin_operator();
-      case What::kBirth: return residency_.be_born(residency_.actor(event.actor), event.tier);
-      case What::kDeath: return residency_.die(residency_.actor(event.actor));
-      case What::kForget: return residency_.forget(residency_.actor(event.actor));
-      case What::kUnmovable: return residency_.set_unmovable(event.tier, event.bytes);
+      case What::kBirth: return be_born(event.actor, event.tier);
+      case What::kDeath: return die(event.actor);
+      case What::kForget: return forget(event.actor);
+      case What::kUnmovable: return set_unmovable(event.tier, event.bytes);
+      case What::kBeginPass: return begin_pass();
+      case What::kEndPass: return residency_.with_timeline([](Timeline& timeline) { timeline.end_pass(); });
       default: return;
     }
   }
 
+  void begin_pass() {
+    end_operator();
+    const std::uint64_t signature = num_operators_;
+    residency_.with_timeline([&](Timeline& timeline) { timeline.begin_pass(signature); });
+  }
+
   void begin_operator() {
-    finish_operator();
-    residency_.begin_operator();
-    ++next_operator_;
+    end_operator();
+    residency_.begin_operator("simulated", num_operators_++);
+    is_in_operator_ = true;
   }
 
   // What an operator uses and makes is there before its work begins.
-  void finish_operator() {
-    if (next_operator_ > 0 && next_operator_ <= script_.operators.size())
-      work(script_.operators[next_operator_ - 1].ns, simulation_.times.pass_work_ns);
+  void end_operator() {
+    acquire();
+    if (std::exchange(is_in_operator_, false) && num_operators_ <= script_.operators.size())
+      work(script_.operators[num_operators_ - 1].ns, simulation_.times.pass_work_ns);
+    release();
   }
 
-  void play_update(Updates::const_iterator chunk) {
-    const Lists& lists = chunk->second;
-    residency_.begin_update();
-    for (const auto list : lists) residency_.actor(list).pinned_at = residency_.now();
-    for (const auto list : lists) {
-      auto& actor = residency_.actor(list);
-      if (is_overwritten(list, lists)) actor.blank = true;
-      residency_.use(actor, Tier::kCpu, actor.script->kind != ContentKind::kGrad);
+  void use(const PassScript::Event& event, Access access) {
+    if (!actors_[event.actor].resident) return;
+    if (event.tier != use_tier_) {
+      acquire();
+      release();
     }
-    residency_.await_uses();
-    fetch_next(chunk);
-    work(update_ns(lists), simulation_.times.update_work_ns);
-    for (const auto list : lists) residency_.actor(list).pinned_at = kNever;
-    write_back(lists);
+    use_tier_ = event.tier;
+    asked_.push_back({actors_[event.actor].resident, access});
   }
 
-  void fetch_next(Updates::const_iterator chunk) {
-    for (std::uint64_t ahead = 0; ahead < tiers_.look_ahead && ++chunk != updates_.end(); ++ahead)
-      for (const auto list : chunk->second)
-        if (!is_overwritten(list, chunk->second)) residency_.prefetch(residency_.actor(list), Tier::kCpu);
+  void acquire() {
+    if (asked_.empty()) return;
+    residency_.acquire(asked_, use_tier_);
+    pinned_.insert(pinned_.end(), asked_.begin(), asked_.end());
+    asked_.clear();
   }
 
-  void write_back(const Lists& lists) {
-    if (residency_.shortfall(Tier::kCpu, update_bytes_) == 0) return;
-    for (const auto list : lists)
-      if (script_.actors[list].kind != ContentKind::kGrad) residency_.write_behind(residency_.actor(list), Tier::kCpu);
+  void release() {
+    residency_.release(pinned_, use_tier_);
+    pinned_.clear();
   }
 
-  // True for parameters that the update rounds anew from their masters: their old bytes need not come.
-  bool is_overwritten(std::uint32_t list, const Lists& lists) const {
-    return script_.actors[list].kind == ContentKind::kParam && find(lists, ContentKind::kMaster) != nullptr;
+  void be_born(std::uint32_t actor, Tier tier) {
+    Actor& born = actors_[actor];
+    if (born.resident) return;
+    const std::uint64_t bytes = about(actor).bytes;
+    auto& unmovable = unmovable_[static_cast<std::size_t>(tier)];
+    chunk::Block block;
+    if (unmovable.bytes >= bytes) {  // made as a plain block
+      shrink(tier, unmovable.bytes - bytes);
+      block = residency_.hierarchy().pool(tier).take_beyond_limit(bytes);
+    } else {
+      block = residency_.allocate(bytes, tier);
+    }
+    born.resident = residency_.adopt(std::move(block), &born);
+    activation_bytes_ += bytes;
+    most_activation_bytes_ = std::max(most_activation_bytes_, activation_bytes_);
+    hold(actor);
   }
 
-  const PassScript::Actor* find(const Lists& lists, ContentKind kind) const {
-    for (const auto list : lists)
-      if (script_.actors[list].kind == kind) return &script_.actors[list];
-    return nullptr;
+  void die(std::uint32_t actor) {
+    Resident* resident = std::exchange(actors_[actor].resident, nullptr);
+    if (!resident) return;
+    activation_bytes_ -= about(actor).bytes;
+    if (about(actor).held) {
+      const Want want{resident, Access::kRead};
+      residency_.release({&want, 1}, compute_tier());
+    }
+    residency_.remove_tenant(resident, &actors_[actor]);
+  }
+
+  void forget(std::uint32_t actor) {
+    release();
+    if (actors_[actor].resident) residency_.forget(actors_[actor].resident);
+  }
+
+  void set_unmovable(Tier tier, std::uint64_t bytes) {
+    auto& unmovable = unmovable_[static_cast<std::size_t>(tier)];
+    if (bytes < unmovable.bytes) return shrink(tier, bytes);
+    if (bytes > unmovable.bytes) unmovable.blocks.push_back(residency_.allocate(bytes - unmovable.bytes, tier));
+    unmovable.bytes = bytes;
+    most_unmovable_bytes_ = std::max(most_unmovable_bytes_, bytes);
+  }
+
+  // Which of the blocks goes nobody knows: one takes the place of all.
+  void shrink(Tier tier, std::uint64_t bytes) {
+    auto& unmovable = unmovable_[static_cast<std::size_t>(tier)];
+    unmovable.blocks.clear();
+    unmovable.bytes = bytes;
+    if (bytes > 0) unmovable.blocks.push_back(residency_.hierarchy().pool(tier).take_beyond_limit(bytes));
   }
 
   // ---- time ---------------------------------------------------------------------------------------------------------
 
   void work(std::uint64_t ns, std::uint64_t& sum) {
-    residency_.work(ns);
+    clock_->work(ns);
     sum += ns;
   }
 
-  std::uint64_t update_ns(const Lists& lists) const {
-    const auto index = static_cast<std::size_t>(script_.actors[lists.front()].update_index);
-    if (index < script_.updates.size() && script_.updates[index].count > 0) return script_.updates[index].ns;
-    const auto* master = find(lists, ContentKind::kMaster);
-    const auto* updated = master ? master : find(lists, ContentKind::kParam);  // in fp32
+  std::uint64_t update_ns(const UpdatePipeline::Lists& lists) const {
+    const auto place = static_cast<std::size_t>(lists.front().resident->update_index);
+    if (place < script_.updates.size() && script_.updates[place].count > 0) return script_.updates[place].ns;
+    const auto* master = find(lists, chunk::ListKind::kMaster);
+    const auto* updated = master ? master : find(lists, chunk::ListKind::kParam);  // in fp32
     if (!updated || tiers_.update_params_per_second <= 0) return 0;
     return transfer_ns({tiers_.update_params_per_second, 0}, updated->bytes / sizeof(float));
   }
@@ -191,32 +303,43 @@ class Player {
       return bytes[static_cast<std::size_t>(kind)];
     };
     for (const Tier tier : tiers_.levels) {
-      simulation_.peak_content[index_of(tier)] = residency_.books().peak_content(tier);
-      simulation_.peak_activation_bytes[index_of(tier)] = residency_.books().peak_activation_bytes(tier);
+      simulation_.peak_content[static_cast<std::size_t>(tier)] = residency_.peak_content(tier);
+      simulation_.peak_activation_bytes[static_cast<std::size_t>(tier)] = residency_.peak_activation_bytes(tier);
     }
-    of(simulation_.peak_content[index_of(Tier::kCpu)], ContentKind::kLibraries) = tiers_.library_bytes;
+    of(simulation_.peak_content[static_cast<std::size_t>(Tier::kCpu)], ContentKind::kLibraries) = tiers_.library_bytes;
     of(simulation_.content, ContentKind::kLibraries) = tiers_.library_bytes;
-    of(simulation_.content, ContentKind::kActivation) = residency_.most_activation_bytes();
-    of(simulation_.content, ContentKind::kOther) = residency_.most_unmovable_bytes();
-    for (const auto& actor : residency_.actors())
-      if (actor.is_chunk()) of(simulation_.content, actor.script->kind) += actor.script->bytes;
+    of(simulation_.content, ContentKind::kActivation) = most_activation_bytes_;
+    of(simulation_.content, ContentKind::kOther) = most_unmovable_bytes_;
+    for (const auto& actor : script_.actors)
+      if (actor.kind < ContentKind::kActivation) of(simulation_.content, actor.kind) += actor.bytes;
   }
 
   void report_moves() {
-    simulation_.moved_bytes = residency_.moved_bytes();
-    simulation_.times.stall_ns = residency_.stall_ns();
+    const auto stats = residency_.stats();
+    simulation_.moved_bytes = stats.moved_bytes;
+    simulation_.times.stall_ns = stats.stall_ns;
     simulation_.times.drive_is_shared = tiers_.rates.drive_is_shared;
     for (std::size_t edge = 0; edge < kNumEdges; ++edge)
       simulation_.times.busy_ns[edge] = transfer_ns(tiers_.rates.edges[edge], simulation_.moved_bytes[edge]);
   }
 
+  Tier compute_tier() const { return tiers_.levels.front(); }
+
   const PassScript& script_;
   const SimulatedTiers& tiers_;
-  SimulatedResidency residency_;
+  const std::shared_ptr<SimulatedClock> clock_;
+  std::array<Unmovable, 2> unmovable_;
+  Residency residency_;
+  std::vector<Actor> actors_;
+  std::vector<UpdatePipeline::Lists> updates_;
+  std::vector<Want> asked_, pinned_;  // by the present operator
+  Tier use_tier_ = Tier::kGpu;        // where
+  bool is_in_operator_ = false;
+  std::size_t num_operators_ = 0;  // begun in this step
+  std::uint64_t activation_bytes_ = 0;
+  std::uint64_t most_activation_bytes_ = 0;
+  std::uint64_t most_unmovable_bytes_ = 0;
   Simulation simulation_;
-  Updates updates_;
-  std::size_t next_operator_ = 0;
-  std::uint64_t update_bytes_ = 0;
 };
 
 }  // namespace
@@ -229,8 +352,9 @@ std::uint64_t StepTimes::slowest_ns() const { return slowest_of(*this).ns; }
 
 const char* StepTimes::slowest_resource() const { return slowest_of(*this).name; }
 
-Simulation simulate(const PassScript& script, const SimulatedTiers& tiers, const EvictionPolicy& policy) {
-  return Player(script, tiers, policy).run();
+Simulation simulate(const PassScript& script, const SimulatedTiers& tiers,
+                    std::shared_ptr<const EvictionPolicy> policy) {
+  return Player(script, tiers, std::move(policy)).run();
 }
 
 }  // namespace asterias::evict

@@ -1,10 +1,10 @@
 // Foretells what a later step will hold, move and take, by playing the measured passes and the update that follows them
 // through the eviction policy, with a clock.
 //
-// A model of Residency (simulated_residency.hpp): one thread works, moves overlap with it at declared rates, and it
-// waits where Residency would. Knows nothing of what was counted, and neither of other work on the machine nor of
-// copies that take processor time from the operators. Without rates every move is instant: peaks and bytes then say
-// what the policy keeps, and the step takes what is computed.
+// It runs a Residency of its own on tiers without bytes (hollow_tiers.hpp) and does with it what was done with the real
+// one: one thread works, moves overlap with it at declared rates, and it waits where Residency waits. Knows nothing of
+// other work on the machine, nor of copies that take processor time from the operators. Without rates every move is
+// instant: peaks and bytes then say what the policy keeps, and the step takes what is computed.
 //
 // Called by Residency, which has the script and the tiers, and by bench/replay, which reads them from a file.
 //
@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "evict/content_kind.hpp"
@@ -65,6 +66,7 @@ struct Simulation {
 };
 
 // Plays until steps repeat (a few) and reports the last one.
-Simulation simulate(const PassScript& script, const SimulatedTiers& tiers, const EvictionPolicy& policy);
+Simulation simulate(const PassScript& script, const SimulatedTiers& tiers,
+                    std::shared_ptr<const EvictionPolicy> policy);
 
 }  // namespace asterias::evict

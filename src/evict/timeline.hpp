@@ -1,32 +1,42 @@
-// What a pass did, moment by moment, and therefore when each resident will be used next.
+// What steps do, moment by moment, and therefore when each resident will be used next, and where.
 //
-// The first pass of a signature is recorded; later passes of the same signature are followed, operator by operator. A
-// pass that leaves its trace is not an error: from there on nothing is foretold (policies fall back to recency), and
-// the pass is recorded anew. Passes are always recorded while they run, so that a divergence costs no second warm-up.
+// A step is a chain of segments: its passes (one forward and its backward each) and the update. The first segment of a
+// signature is recorded; later ones of the same signature are followed, operator by operator. One that leaves its trace
+// is not an error: from there on nothing is foretold (policies fall back to recency), and it is recorded anew. Which
+// segment comes next is foretold from those that came before: what followed the last time the same ones did.
 //
-// Words: a moment is the index of a leaf operator within the pass; a pass is one forward and its backward; the update
-// follows it.
+// Words: a moment is the index of a boundary within the segment: of a leaf operator in a pass, of a chunk in the
+// update. Moments of segments to come count on from the present one's last.
 //
 // Invariants
-//   * next_use(key) > now(), or kNever; equal traces and moments give equal answers.
-//   * Outside a pass (evaluation, metrics, user code) now() stands still and nothing is recorded.
+//   * next_use(key) > now(), or nothing; equal traces and moments give equal answers.
+//   * Outside a segment (evaluation, metrics, user code) now() stands still and nothing is recorded.
+//   * A segment that is followed allocates nothing.
 //
 // Threading: thread-compatible; Residency's lock covers it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
+#include <span>
 #include <unordered_map>
-#include <utility>
 #include <vector>
+
+#include "base/tier.hpp"
 
 namespace asterias::evict {
 
 using Moment = std::uint32_t;
 inline constexpr Moment kNever = UINT32_MAX;
 
-// Names a resident across passes: a chunk by its identity, an activation by the moment of its birth and its place among
+enum class Access : std::uint8_t {
+  kRead,
+  kWrite,      // reads and writes: all other copies become absent
+  kOverwrite,  // writes every byte that matters: the old content need not be brought
+};
+
+// Names a resident across steps: a chunk by its identity, an activation by the moment of its birth and its place among
 // those born at that moment.
 class TraceKey {
  public:
@@ -38,6 +48,7 @@ class TraceKey {
   bool is_named() const { return value_ != 0; }
   bool is_chunk() const { return (value_ & kChunkBit) != 0; }
   std::uint64_t value() const { return value_; }
+  friend bool operator==(TraceKey a, TraceKey b) { return a.value_ == b.value_; }
 
  private:
   static constexpr std::uint64_t kChunkBit = std::uint64_t{1} << 63;
@@ -46,100 +57,135 @@ class TraceKey {
   std::uint64_t value_ = 0;
 };
 
-// One boundary of the trace.
-struct MomentRecord {
-  std::uint64_t operator_hash;  // name and shapes: what "the same operator" means
-  std::uint64_t need_bytes;     // of the compute tier: pinned and unmovable at once, the most within the moment
+// One use of a resident.
+struct Use {
+  Moment at;
+  TraceKey key;
+  Tier tier;
+  Access access;
 };
 
-// A recorded pass. Immutable once stored.
+// One boundary of the trace.
+struct MomentRecord {
+  std::uint64_t operator_hash;   // name and shapes: what "the same operator" means
+  std::uint64_t need_bytes = 0;  // of the compute tier: pinned and unmovable at once, the most within the moment
+  std::uint64_t live_bytes = 0;  // activations that live, wherever they lie, and what cannot move on the compute tier
+};
+
+// A recorded segment. Immutable once stored.
 struct Trace {
   std::vector<MomentRecord> moments;
-  std::unordered_map<std::uint64_t, std::vector<Moment>> uses;  // by TraceKey::value(), ascending
-  std::vector<std::pair<Moment, TraceKey>> schedule;            // all uses, in order
+  std::vector<Use> schedule;                                           // in order
+  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> uses;  // by TraceKey::value(): places in the schedule
+  std::uint64_t signature = 0;
+  bool is_update = false;
 
   Moment length() const { return static_cast<Moment>(moments.size()); }
-  // Finds the first use of `key` after `now`; kNever when there is none in this pass.
-  Moment next_use_after(TraceKey key, Moment now) const;
+  // Finds the first use of `key` at `from` or later; null when there is none.
+  const Use* first_use(TraceKey key, Moment from) const;
   std::uint64_t peak_need_bytes() const;
 };
 
 class Timeline {
  public:
-  // Starts a pass. `signature` identifies what should repeat (module, argument shapes, mode). An open pass is ended
-  // first.
-  void begin_pass(std::uint64_t signature);
-  // Ends the pass and keeps its trace if it is new. Without an open pass nothing happens.
+  // Starts a pass, or the update. `signature` identifies what should repeat (module, argument shapes, mode). An open
+  // segment is ended first.
+  void begin_pass(std::uint64_t signature) { begin(signature, false); }
+  void begin_update(std::uint64_t signature) { begin(signature, true); }
+  // Ends the segment and keeps its trace if it is new. Without an open one nothing happens.
   void end_pass();
-  // Ends the pass and forgets what was recorded of it (an exception cut it short).
+  void end_update() { end_pass(); }
+  // Ends the segment and forgets what was recorded of it (an exception cut it short).
   void abandon_pass();
-  bool in_pass() const { return in_pass_; }
+  bool in_pass() const { return is_open_ && !is_update_; }
 
   // Stops and resumes recording within a pass, for an evaluation in the middle of it.
   void suspend() { ++suspended_; }
   void resume() { --suspended_; }
   bool is_suspended() const { return suspended_ > 0; }
 
-  // Passes an operator boundary: the next moment begins.
+  // Passes a boundary: the next moment begins.
   void on_operator(std::uint64_t operator_hash);
-  void on_use(TraceKey key);
+  void on_use(TraceKey key, Tier tier, Access access);
   // Names a resident that is born now; unnamed outside a pass.
   TraceKey on_birth();
   void on_need(std::uint64_t need_bytes);
-
-  // The update phase: chunk number `index` of `count` is being updated. Moments count on after the pass.
-  void on_update(std::uint32_t index, std::uint32_t count);
-  void end_update();
+  void on_live(std::uint64_t live_bytes);
 
   Moment now() const { return now_; }
-  // True when the present pass is the one foretold.
+  // True when the present segment is the one foretold.
   bool is_foretold() const { return plan_ != nullptr && !diverged_; }
-  // Foretells the next use: in this pass, else in the update for a chunk, else in the next pass. `update_index` is the
-  // chunk's place in the update, negative for what is not updated. kNever when unknown.
-  Moment next_use(TraceKey key, std::int64_t update_index) const;
+  // Foretells the next use after now(): in this segment, else, for chunks, in one to come.
+  std::optional<Use> next_use(TraceKey key) const;
+  // While it is the same, an answer of next_use holds until that use is now().
+  std::uint64_t epoch() const { return forecast_ + num_begun_; }
 
-  // Visits what the present pass will use after now(), soonest first, until `visit(moment, key)` returns false. Nothing
-  // where nothing is foretold.
-  template <class Visit>
-  void visit_upcoming(const Visit& visit) const {
-    if (!is_active() || !is_foretold()) return;
-    for (std::size_t at = upcoming_; at < plan_->schedule.size(); ++at)
-      if (!visit(plan_->schedule[at].first, plan_->schedule[at].second)) return;
-  }
+  // A place in what is foretold, ahead of now(). Starts at the present.
+  struct Cursor {
+    std::uint64_t forecast = 0;  // which forecast it belongs to
+    std::uint64_t segment = 0;   // counted from the first that was begun
+    std::size_t at = 0;          // in that segment's schedule
+  };
+  // The first use at the cursor or after it that lies after now(); moves the cursor there. Of segments to come only
+  // chunks' uses. Nothing when all that is foretold has been seen.
+  std::optional<Use> look(Cursor& cursor) const;
+  static void advance(Cursor& cursor) { ++cursor.at; }
+  // Moves a cursor back to the present.
+  void rewind(Cursor& cursor) const { cursor = {forecast_, num_begun_, 0}; }
+  // Says whether an update writes the resident between now() and that use, so that its bytes are not yet what they will
+  // be.
+  bool is_updated_before(const Use& use) const;
+  // How many more bytes than at now() will live at the fullest moment until that one.
+  std::uint64_t growth_until(Moment moment) const;
 
   // The moment of use number `count` after now(): what is used later than that is not used soon. kNever when the
   // present pass has fewer uses left, or is not foretold.
   Moment moment_of_upcoming(std::size_t count) const;
-  // Visits what has been used at now().
-  template <class Visit>
-  void visit_used_now(const Visit& visit) const {
-    if (!is_active()) return;
-    const auto& uses = recording_.schedule;
-    for (auto use = uses.rbegin(); use != uses.rend() && use->first == now_; ++use) visit(use->second);
-  }
+  // What has been used at now().
+  std::span<const Use> used_now() const;
 
-  const Trace* plan() const { return plan_.get(); }
+  // The last pass that was begun, once it is known.
+  const Trace* plan() const { return plan_of_pass_.get(); }
   std::uint64_t num_passes() const { return num_passes_; }  // begun
   std::uint64_t num_recorded() const { return num_recorded_; }
   std::uint64_t num_diverged() const { return num_diverged_; }
 
  private:
   static constexpr std::size_t kMaxPlans = 64;
+  static constexpr std::size_t kMaxHistory = 256;
+  static constexpr std::size_t kMaxChain = 64;
 
-  bool is_active() const { return in_pass_ && suspended_ == 0; }
+  struct Link {
+    std::shared_ptr<const Trace> trace;
+    Moment base;  // of its moment 0
+  };
+
+  bool is_active() const { return is_open_ && suspended_ == 0; }
+  void begin(std::uint64_t signature, bool is_update);
   void store();
+  void diverge();
+  void skip_past();
+  void foretell();
+  std::optional<std::uint64_t> successor(const std::vector<std::uint64_t>& past) const;
 
   std::unordered_map<std::uint64_t, std::shared_ptr<const Trace>> plans_;
   std::vector<std::uint64_t> plan_order_;  // oldest first, for forgetting
-  std::shared_ptr<const Trace> plan_;      // of the present pass, or of the last one
+  std::vector<std::uint64_t> history_;     // signatures of the segments begun, the latest last
+  std::shared_ptr<const Trace> plan_;      // of the present segment, or of the last one
+  std::shared_ptr<const Trace> plan_of_pass_;
+  std::vector<Link> chain_;              // plan_ and those foretold to follow
+  std::vector<std::uint64_t> foreseen_;  // scratch of foretell()
   Trace recording_;
+  std::vector<Use> used_now_;
   std::uint64_t signature_ = 0;
+  std::uint64_t forecast_ = 0;
+  std::uint64_t num_begun_ = 0;  // segments
   Moment now_ = 0;
   std::size_t upcoming_ = 0;  // the first entry of the plan's schedule after now_
   std::uint32_t births_ = 0;
-  std::uint32_t update_count_ = 0;
   int suspended_ = 0;
-  bool in_pass_ = false;
+  bool is_open_ = false;
+  bool is_update_ = false;
   bool diverged_ = false;
   std::uint64_t num_passes_ = 0;
   std::uint64_t num_recorded_ = 0;

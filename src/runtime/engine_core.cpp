@@ -118,6 +118,8 @@ void EngineCore::note_update_need() {
   runtime_->residency().note_future_need(Tier::kCpu, data_->update_working_set_bytes(), "the optimizer update");
 }
 
+std::uint64_t EngineCore::update_signature() const { return mix(mix(0, id_), data_->chunks().size()); }
+
 // ---- passes ---------------------------------------------------------------------------------------------------------
 
 EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)

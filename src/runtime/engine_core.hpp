@@ -55,6 +55,9 @@ class EngineCore {
   void start_trace();
   StepTrace stop_trace();
 
+  // Names this engine's updates in the timeline.
+  std::uint64_t update_signature() const;
+
   // One forward of the module (or of engine.run). In gradient mode it opens a pass or goes on with the open one;
   // without, the timeline stands still. Ends the pass early when an exception leaves it.
   class Forward {

@@ -173,7 +173,6 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       algorithm_(algorithm_of(config.optimizer.type)),
       seed_(at::detail::getDefaultCPUGenerator().current_seed()),
       clip_norm_(config.gradient_clipping.value_or(0)),
-      prefetch_(config.prefetch),
       pool_(config.cpu.threads) {}
 
 Optimizer::~Optimizer() = default;
@@ -236,9 +235,12 @@ void Optimizer::update(double grad_scale) {
     ++record->num_steps;
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
   }
-  for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) update_chunk(chunk);
+  std::vector<evict::UpdatePipeline::Lists> lists;
+  for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) lists.push_back(lists_of(chunk));
+  evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature()).run(lists, [&](std::size_t chunk) {
+    update_chunk(chunk);
+  });
   for (auto* record : stepped_) data_.end_loan(*record);
-  core_.runtime_->residency().with_timeline([](auto& timeline) { timeline.end_update(); });
   runtime::bury();
 }
 
@@ -321,27 +323,27 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   segments_[record.chunk].push_back(std::move(segment));
 }
 
-void Optimizer::update_chunk(std::size_t chunk) {
-  auto& segments = segments_[chunk];
-  if (segments.empty()) return;
-  auto& residency = core_.runtime_->residency();
+// What the update of the chunk uses; nothing where no parameter of it has a gradient.
+evict::UpdatePipeline::Lists Optimizer::lists_of(std::size_t chunk) const {
+  if (segments_[chunk].empty()) return {};
   const auto& lists = data_.chunks()[chunk];
-  residency.begin_update(static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(segments_.size()));
-  const auto param_access = is_overwritten(chunk) ? evict::Access::kOverwrite : evict::Access::kWrite;
-  std::vector<evict::Want> wants{{lists.param, param_access}};
-  if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
-  for (auto* list : {lists.master, lists.exp_avg, lists.exp_avg_sq})
+  evict::UpdatePipeline::Lists wants;
+  for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.master})
     if (list) wants.push_back({list, evict::Access::kWrite});
-  residency.acquire(wants, Tier::kCpu);
-  start_next(chunk);
+  if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
+  wants.push_back({lists.param, is_overwritten(chunk) ? evict::Access::kOverwrite : evict::Access::kWrite});
+  return wants;
+}
+
+// REQUIRES: the chunk's lists are pinned on the cpu tier.
+void Optimizer::update_chunk(std::size_t chunk) {
+  const auto& lists = data_.chunks()[chunk];
   const auto start = std::chrono::steady_clock::now();
-  for (auto& segment : segments) {
+  for (auto& segment : segments_[chunk]) {
     update_segment(segment, lists);
     segment.stray_gradient.reset();
   }
-  residency.record_update(lists.param, start, std::chrono::steady_clock::now());
-  residency.release(wants, Tier::kCpu);
-  write_back(lists);
+  core_.runtime_->residency().record_update(lists.param, start, std::chrono::steady_clock::now());
   runtime::bury();
 }
 
@@ -351,7 +353,6 @@ bool Optimizer::is_overwritten(std::size_t chunk) const {
   return lists.master && lists.grad && replaced_bytes_[chunk] == lists.used_bytes;
 }
 
-// REQUIRES: the chunk's lists are pinned on the cpu tier.
 void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists& lists) {
   const auto at = [&](evict::Resident* list, c10::ScalarType dtype) -> std::byte* {
     if (!list) return nullptr;
@@ -373,26 +374,6 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
   arrays.rounding = segment.rounding;
   if (lists.master) arrays.param_out = {at(lists.param, lists.dtype), runtime::number_type(lists.dtype)};
   hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, arrays);
-}
-
-// Starts writing what was changed, where the tier will need the room: it then leaves for free when that is the case.
-void Optimizer::write_back(const runtime::ChunkLists& lists) {
-  auto& residency = core_.runtime_->residency();
-  if (residency.hierarchy().pool(Tier::kCpu).shortfall(data_.update_working_set_bytes()) == 0) return;
-  for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.master, lists.param})
-    if (list) residency.write_behind(list, Tier::kCpu);
-}
-
-// Starts fetching what the next chunks need, as far as there is room, while this one is computed.
-void Optimizer::start_next(std::size_t chunk) {
-  auto& residency = core_.runtime_->residency();
-  const std::size_t end = std::min(segments_.size(), chunk + 1 + static_cast<std::size_t>(prefetch_));
-  for (std::size_t next = chunk + 1; next < end; ++next) {
-    if (segments_[next].empty()) continue;
-    const auto& lists = data_.chunks()[next];
-    for (auto* list : lists.all())
-      if (list && !(list == lists.param && is_overwritten(next))) residency.prefetch(list, Tier::kCpu);
-  }
 }
 
 void Optimizer::save(torch::serialize::OutputArchive&) const {

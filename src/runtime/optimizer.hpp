@@ -19,6 +19,7 @@
 #include <torch/optim/optimizer.h>
 
 #include "base/thread_pool.hpp"
+#include "evict/update_pipeline.hpp"
 #include "hybrid_adam/update_kernel.hpp"
 #include "runtime/config.hpp"
 #include "runtime/model_data.hpp"
@@ -57,10 +58,9 @@ class Optimizer final : public torch::optim::Optimizer {
   void plan_update(double grad_scale);
   void plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale);
   bool is_overwritten(std::size_t chunk) const;
+  evict::UpdatePipeline::Lists lists_of(std::size_t chunk) const;
   void update_chunk(std::size_t chunk);
   void update_segment(const Segment& segment, const runtime::ChunkLists& lists);
-  void start_next(std::size_t chunk);
-  void write_back(const runtime::ChunkLists& lists);
   const runtime::ParameterRecord* measure_gradients();
   double grad_scale() const;
 
@@ -69,7 +69,6 @@ class Optimizer final : public torch::optim::Optimizer {
   const hybrid_adam::Algorithm algorithm_;
   const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
-  const int prefetch_;
   ThreadPool pool_;
   std::vector<std::vector<Segment>> segments_;      // by chunk, of the present step
   std::vector<std::uint64_t> replaced_bytes_;       // by chunk: of param, that the present step writes without reading

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "base/process_memory.hpp"
 #include "device/block_file.hpp"
+#include "device/copy_stream.hpp"
 #include "runtime/allocator.hpp"
 #include "runtime/interception.hpp"
 #include "runtime/storage_slot.hpp"

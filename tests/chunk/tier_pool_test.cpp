@@ -46,6 +46,27 @@ CATCH_TEST_CASE("tier pool: what fits has no shortfall, what does not has one", 
   }
 }
 
+CATCH_TEST_CASE("tier pool: a hollow one counts and has no memory", "[chunk]") {
+  constexpr std::uint64_t kTerabyte = std::uint64_t{1} << 40;
+  const auto pool = TierPool::create_hollow(Tier::kGpu, 3 * kTerabyte);
+  auto first = pool->try_take(2 * kTerabyte);
+  CATCH_REQUIRE(first);
+  CATCH_CHECK(*first);
+  first->clear();
+  CATCH_CHECK(pool->used_bytes() == 2 * kTerabyte);
+  CATCH_CHECK_FALSE(pool->try_take(kTerabyte + 1));
+  CATCH_CHECK(pool->shortfall(2 * kTerabyte) == kTerabyte);
+  const auto second = pool->take_beyond_limit(2 * kTerabyte);
+  auto moved = std::move(*first);
+  CATCH_CHECK_FALSE(*first);
+  moved = Block();
+  CATCH_CHECK(pool->used_bytes() == 2 * kTerabyte);
+  CATCH_CHECK(pool->cached_bytes() == 0);
+  CATCH_CHECK(pool->peak_used_bytes() == 4 * kTerabyte);
+  const auto small = pool->try_take(1);
+  CATCH_CHECK(small->bytes() == TierPool::charge(1));
+}
+
 CATCH_TEST_CASE("tier pool: large blocks start at pages, small ones at 64 bytes", "[chunk]") {
   const auto pool = TierPool::create(Tier::kCpu, TierPool::kUnlimited);
   for (const std::uint64_t bytes : {1UL, 63UL, 64UL, 65UL, 4095UL, 4096UL, 4097UL, 300000UL}) {

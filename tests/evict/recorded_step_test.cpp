@@ -61,18 +61,18 @@ CATCH_TEST_CASE("recorded step: what is wrong with a file is said with its place
   };
   CATCH_CHECK(complaint_about("{").find("step.json is not JSON") != std::string::npos);
   CATCH_CHECK(complaint_about("[]").find("step.json is no recorded step") != std::string::npos);
-  complains("\"version\":1", "\"version\":2", "step.json has version 2; this program reads version 1");
+  complains("\"version\":2", "\"version\":1", "step.json has version 1; this program reads version 2");
   complains("\"next_use\"", "\"mru\"", "step.json.policy is 'mru', which is no eviction policy");
   complains("\"tier\":\"gpu\"", "\"tier\":\"hbm\"", "step.json.tiers[0].tier is 'hbm', which is no tier");
   complains("\"tier\":\"cpu\"", "\"tier\":\"gpu\"", "does not name the tiers fastest first");
   complains("\"look_ahead\"", "\"ahead\"", "step.json has no \"look_ahead\"");
   complains("\"offloads\":", "\"offloads\":1,\"was\":", "step.json.offloads is neither true nor false");
   complains("\"kind\":\"param\"", "\"kind\":\"weight\"", "step.json.actors[0].kind is 'weight'");
-  complains("[\"operator\",", "[\"operator\",-1,", "step.json.events[0][1] is not a whole number from 0 on");
-  complains("[\"operator\",", "[\"kernel\",", "step.json.events[0][0] is 'kernel', which is no event");
-  complains("[\"read\",\"gpu\",0]", "[\"read\",\"gpu\",99]", "step.json.events[1][2] is 99, more than");
-  complains("[\"read\",\"gpu\",0]", "[\"read\",\"gpu\"]", "step.json.events[1] has 2 entries, too few");
-  complains("[\"read\",\"gpu\",0]", "[\"read\",\"nvme\",0]", "step.json.events[1] happens on the drive");
+  complains("[\"operator\",", "[\"operator\",-1,", "step.json.events[1][1] is not a whole number from 0 on");
+  complains("[\"operator\",", "[\"kernel\",", "step.json.events[1][0] is 'kernel', which is no event");
+  complains("[\"read\",\"gpu\",0]", "[\"read\",\"gpu\",99]", "step.json.events[2][2] is 99, more than");
+  complains("[\"read\",\"gpu\",0]", "[\"read\",\"gpu\"]", "step.json.events[2] has 2 entries, too few");
+  complains("[\"read\",\"gpu\",0]", "[\"read\",\"nvme\",0]", "step.json.events[2] happens on the drive");
 }
 
 CATCH_TEST_CASE("recorded step: the file ends anywhere and is refused", "[evict]") {

@@ -49,7 +49,13 @@ class ScriptBuilder {
     script_.updates[index] = {0, ns, 1};
     return *this;
   }
-  const PassScript& script() const { return script_; }
+  // All of it is one pass.
+  PassScript script() const {
+    PassScript script = script_;
+    script.events.insert(script.events.begin(), {What::kBeginPass});
+    script.events.push_back({What::kEndPass});
+    return script;
+  }
 
  private:
   std::uint32_t add_actor(ContentKind kind, std::uint64_t bytes) {

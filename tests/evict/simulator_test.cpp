@@ -22,7 +22,7 @@ CATCH_TEST_CASE("simulator: what stays takes its work and nothing else", "[evict
   ScriptBuilder builder;
   const auto chunk = builder.add_chunk(kBytes, Tier::kCpu);
   builder.run(1000, {chunk}).run(500, {chunk});
-  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, kByteAtNs), *make_lru_policy());
+  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, kByteAtNs), make_lru_policy());
   CATCH_CHECK(result.times.step_ns == 1500);
   CATCH_CHECK(result.times.pass_work_ns == 1500);
   CATCH_CHECK(result.moved(Edge::kH2d) == 0);
@@ -35,19 +35,19 @@ CATCH_TEST_CASE("simulator: two chunks in the room of one wait for each fetch", 
   const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu);
   builder.run(1000, {a}).run(1000, {b});
   auto tiers = two_tiers(kBytes, kByteAtNs, 0);
-  const auto result = simulate(builder.script(), tiers, *make_lru_policy());
+  const auto result = simulate(builder.script(), tiers, make_lru_policy());
   CATCH_CHECK(result.times.step_ns == 2 * (kBytes + 1000));
   CATCH_CHECK(result.times.stalled(Edge::kH2d) == 2 * kBytes);
   CATCH_CHECK(result.times.busy(Edge::kH2d) == 2 * kBytes);
   CATCH_CHECK(result.times.slowest_ns() == 2 * kBytes);
   CATCH_CHECK(std::string(result.times.slowest_resource()) == "link to the accelerator");
   tiers.rates.of(Edge::kH2d).latency_ns = 50;
-  const auto late = simulate(builder.script(), tiers, *make_lru_policy());
+  const auto late = simulate(builder.script(), tiers, make_lru_policy());
   CATCH_CHECK(late.times.step_ns == 2 * (kBytes + 50 + 1000));
   CATCH_CHECK(late.times.busy(Edge::kH2d) == 2 * kBytes);
 }
 
-// While the first runs, the third, fetched ahead, takes the place of the first; only the first is waited for.
+// While one runs, another takes the place of the one before: a fetch more than on demand, and none is waited for.
 CATCH_TEST_CASE("simulator: a fetch ahead overlaps with work", "[evict]") {
   ScriptBuilder builder;
   const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu),
@@ -55,19 +55,19 @@ CATCH_TEST_CASE("simulator: a fetch ahead overlaps with work", "[evict]") {
   builder.run(10'000, {a}).run(10'000, {b}).run(10'000, {c});
   auto tiers = two_tiers(2 * kBytes, kByteAtNs, 0);
   tiers.look_ahead = 1;
-  const auto ahead = simulate(builder.script(), tiers, *make_next_use_policy());
-  CATCH_CHECK(ahead.moved(Edge::kH2d) == 2 * kBytes);
-  CATCH_CHECK(ahead.times.step_ns == 30'000 + kBytes);
-  CATCH_CHECK(ahead.times.stalled(Edge::kH2d) == kBytes);
+  const auto ahead = simulate(builder.script(), tiers, make_next_use_policy());
+  CATCH_CHECK(ahead.moved(Edge::kH2d) == 3 * kBytes);
+  CATCH_CHECK(ahead.times.step_ns == 30'000);
+  CATCH_CHECK(ahead.times.stalled(Edge::kH2d) == 0);
   tiers.look_ahead = 0;
-  CATCH_CHECK(simulate(builder.script(), tiers, *make_lru_policy()).times.step_ns == 30'000 + 3 * kBytes);
+  CATCH_CHECK(simulate(builder.script(), tiers, make_lru_policy()).times.step_ns == 30'000 + 3 * kBytes);
 }
 
 CATCH_TEST_CASE("simulator: who needs the place of something dirty waits for both ways", "[evict]") {
   ScriptBuilder builder;
   const auto a = builder.add_chunk(kBytes, Tier::kCpu), b = builder.add_chunk(kBytes, Tier::kCpu);
   builder.run(1000, {}, {a}).run(1000, {}, {b});
-  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, 2 * kByteAtNs), *make_lru_policy());
+  const auto result = simulate(builder.script(), two_tiers(kBytes, kByteAtNs, 2 * kByteAtNs), make_lru_policy());
   CATCH_CHECK(result.times.stalled(Edge::kD2h) == kBytes);
   CATCH_CHECK(result.times.stalled(Edge::kH2d) == 2 * kBytes);
   CATCH_CHECK(result.times.step_ns == 2 * (kBytes / 2 + kBytes + 1000));
@@ -81,7 +81,7 @@ CATCH_TEST_CASE("simulator: from the drive to the accelerator bytes go twice, on
   tiers.levels.push_back(Tier::kNvme);
   tiers.room[index_of(Tier::kCpu)] = kBytes;
   tiers.rates.of(Edge::kNvmeRead).bytes_per_second = kByteAtNs / 2;
-  const auto result = simulate(builder.script(), tiers, *make_lru_policy());
+  const auto result = simulate(builder.script(), tiers, make_lru_policy());
   CATCH_CHECK(result.times.step_ns == 2 * (2 * kBytes + kBytes + 1000));
   CATCH_CHECK(result.times.stalled(Edge::kNvmeRead) == 4 * kBytes);
   CATCH_CHECK(std::string(result.times.slowest_resource()) == "drive");
@@ -98,36 +98,62 @@ CATCH_TEST_CASE("simulator: chunks whose update was not measured take what their
   tiers.update_params_per_second = 0.5e9;
   PassScript script = builder.script();
   script.before_update = {0, 700, 1};
-  const auto result = simulate(script, tiers, *make_lru_policy());
+  const auto result = simulate(script, tiers, make_lru_policy());
   CATCH_CHECK(result.times.pass_work_ns == 1000);
   CATCH_CHECK(result.times.update_work_ns == 700 + 5000 + kBytes / 4 * 2);
   CATCH_CHECK(result.times.update_ns == result.times.update_work_ns);
   CATCH_CHECK(result.times.step_ns == 1000 + result.times.update_ns);
 }
 
-// The write of a chunk starts when its update has ended, and a drive does one thing at a time.
-CATCH_TEST_CASE("simulator: a write-behind overlaps with the update, unless a read waits for it", "[evict]") {
-  constexpr std::uint64_t kChunks = 8;
+// Four of eight chunks fit: each is read once and written once a step.
+CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowest resource takes", "[evict]") {
+  constexpr std::uint64_t kChunks = 8, kWork = 9000;
   ScriptBuilder builder;
   for (std::uint64_t chunk = 0; chunk < kChunks; ++chunk) {
     builder.add_chunk(kBytes, Tier::kNvme, static_cast<std::int64_t>(chunk));
-    builder.update_takes(chunk, 9000);
+    builder.update_takes(chunk, kWork);
   }
   SimulatedTiers tiers;
   tiers.levels = {Tier::kCpu, Tier::kNvme};
   tiers.room = {0, 4 * kBytes, UINT64_MAX};
   tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
-  const auto shared = simulate(builder.script(), tiers, *make_lru_policy());
-  CATCH_CHECK(shared.times.step_ns == kChunks * (9000 + 2 * kBytes));
-  CATCH_CHECK(shared.times.slowest_ns() == kChunks * 9000);
-  CATCH_CHECK(shared.moved(Edge::kNvmeWrite) == kChunks * kBytes);
-  tiers.rates.drive_is_shared = false;
-  CATCH_CHECK(simulate(builder.script(), tiers, *make_lru_policy()).times.step_ns == kChunks * (9000 + kBytes));
+  const auto on_demand = simulate(builder.script(), tiers, make_lru_policy());
+  CATCH_CHECK(on_demand.times.step_ns == kChunks * (kWork + 2 * kBytes));
+  tiers.look_ahead = 1;
+  const auto ahead = simulate(builder.script(), tiers, make_next_use_policy());
+  CATCH_CHECK(ahead.moved(Edge::kNvmeWrite) <= kChunks * kBytes);
+  CATCH_CHECK(ahead.times.step_ns == kChunks * kWork);
+  CATCH_CHECK(ahead.times.stalled_ns() == 0);
+}
+
+CATCH_TEST_CASE("simulator: final gradients go down while backward runs, new parameters up while the update does",
+                "[evict]") {
+  constexpr std::uint64_t kLayers = 4, kWork = 9000;
+  ScriptBuilder builder;
+  std::vector<std::uint32_t> params, grads;
+  for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+    const auto place = static_cast<std::int64_t>(layer);
+    params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
+    grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
+    builder.update_takes(layer, kWork);
+  }
+  for (const auto param : params) builder.run(kWork, {param});
+  for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(kWork, {params[layer]}, {grads[layer]});
+  auto tiers = two_tiers(2 * kLayers * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 2;
+  const auto result = simulate(builder.script(), tiers, make_next_use_policy());
+  CATCH_CHECK(result.moved(Edge::kD2h) == kLayers * kBytes);
+  CATCH_CHECK(result.moved(Edge::kH2d) == kLayers * kBytes);
+  // The last gradient of backward is the first that the update wants, and its last parameter is not needed at once.
+  CATCH_CHECK(result.times.stalled(Edge::kD2h) == kBytes);
+  CATCH_CHECK(result.times.stalled(Edge::kH2d) == 0);
+  tiers.look_ahead = 0;
+  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).times.stalled_ns() == 2 * kLayers * kBytes);
 }
 
 // ---- of any script
 
-std::unique_ptr<EvictionPolicy> policy_for(int round) {
+std::shared_ptr<const EvictionPolicy> policy_for(int round) {
   switch (round % 4) {
     case 0: return make_next_use_policy();
     case 1: return make_lru_policy();
@@ -139,7 +165,7 @@ std::unique_ptr<EvictionPolicy> policy_for(int round) {
 struct Drawn {
   PassScript script;
   SimulatedTiers tiers;
-  std::unique_ptr<EvictionPolicy> policy;
+  std::shared_ptr<const EvictionPolicy> policy;
 };
 
 Drawn draw(std::mt19937_64& random, int round) {
@@ -158,7 +184,7 @@ CATCH_TEST_CASE("simulator: without rates a step takes what is computed", "[evic
   std::mt19937_64 random(41);
   for (int round = 0; round < 500; ++round) {
     const auto drawn = draw(random, round);
-    const auto result = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    const auto result = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(result.times.step_ns == result.times.work_ns());
     CATCH_REQUIRE(result.times.stalled_ns() == 0);
   }
@@ -170,7 +196,7 @@ CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its 
   for (int round = 0; round < 500; ++round) {
     auto drawn = draw(random, round);
     draw_rates(random, drawn.tiers.rates);
-    const auto result = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    const auto result = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(result.times.step_ns == result.times.work_ns() + result.times.stalled_ns());
     CATCH_REQUIRE(result.times.step_ns + kRoundingNs >= result.times.slowest_ns());
   }
@@ -182,9 +208,9 @@ CATCH_TEST_CASE("simulator: twice the rates never make a step slower", "[evict]"
   for (int round = 0; round < 500; ++round) {
     auto drawn = draw(random, round);
     draw_rates(random, drawn.tiers.rates);
-    const auto before = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    const auto before = simulate(drawn.script, drawn.tiers, drawn.policy);
     for (auto& edge : drawn.tiers.rates.edges) edge.bytes_per_second *= 2;
-    const auto after = simulate(drawn.script, drawn.tiers, *drawn.policy);
+    const auto after = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(after.times.step_ns <= before.times.step_ns);
     num_faster += after.times.step_ns < before.times.step_ns;
   }

@@ -1,0 +1,211 @@
+// What Residency tells: the trace of steps, what later steps will be like, and the figures of this one.
+#include <algorithm>
+#include <utility>
+
+#include "base/error.hpp"
+#include "evict/residency.hpp"
+
+namespace asterias::evict {
+namespace {
+
+using Span = std::pair<Residency::Clock::time_point, Residency::Clock::time_point>;
+
+// How much time the spans cover.
+std::uint64_t union_ns(std::vector<Span> spans) {
+  std::sort(spans.begin(), spans.end());
+  std::chrono::nanoseconds sum{0};
+  Residency::Clock::time_point covered{};
+  for (const auto& [start, end] : spans) {
+    if (end > covered) sum += end - std::max(start, covered);
+    covered = std::max(covered, end);
+  }
+  return static_cast<std::uint64_t>(sum.count());
+}
+
+}  // namespace
+
+// ---- the trace of steps ---------------------------------------------------------------------------------------------
+
+void Residency::start_trace() {
+  const Lock lock(mutex_);
+  if (recorder_) throw StateError(StateError::Cause::kMisuse, "a trace is running already; stop it first");
+  recorder_ = std::make_unique<StepRecorder>(hierarchy_, books_, residents_);
+  is_recording_ = true;
+}
+
+StepTrace Residency::stop_trace() {
+  const Lock lock(mutex_);
+  if (!recorder_) throw StateError(StateError::Cause::kMisuse, "no trace is running; start one first");
+  for (Resident* resident : in_flight_) {
+    Move& move = *resident->move;
+    if (move.record && move.ticket.done()) recorder_->end_move(*move.record, move.ticket);
+    move.record.reset();
+  }
+  is_recording_ = false;
+  return std::exchange(recorder_, nullptr)->finish();
+}
+
+void Residency::record_operator(const char* name, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_operator(name, start, end);
+}
+
+void Residency::record_phase(const char* name, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_phase(name, start, end);
+}
+
+void Residency::record_update(const Resident* chunk, Clock::time_point start, Clock::time_point end) {
+  const Lock lock(mutex_);
+  if (recorder_) recorder_->add_update(*chunk, start, end);
+}
+
+void Residency::record_step_end(std::int64_t step) {
+  const Lock lock(mutex_);
+  step_clock_.stop(step_clock_now());
+  step_clock_.end_step(timeline_.num_passes());
+  if (recorder_) recorder_->end_step(step);
+}
+
+// ---- limits and figures ---------------------------------------------------------------------------------------------
+
+void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)> may_exceed) {
+  const Lock lock(mutex_);
+  measuring_ = measuring;
+  may_exceed_ = std::move(may_exceed);
+}
+
+// ---- what later steps will be like ----------------------------------------------------------------------------------
+
+void Residency::start_script() {
+  const Lock lock(mutex_);
+  script_ = std::make_unique<PassScript>();
+  step_clock_.forget();
+  scripted_unmovable_ = {};
+  for (const auto& resident : residents_) {
+    auto& actor = script_->actors[script_->actor_of(*resident)];
+    actor.held = resident->is_pinned();
+    for (const Tier tier : hierarchy_.levels()) actor.there[index_of(tier)] = resident->on(tier).is_readable();
+  }
+  script_unmovable();
+}
+
+// Frees are not heard of, only what is left of them.
+void Residency::script_unmovable() {
+  for (const Tier tier : hierarchy_.levels()) {
+    if (tier == Tier::kNvme) continue;
+    const std::uint64_t bytes = books_.unmovable_bytes(tier);
+    if (std::exchange(scripted_unmovable_[index_of(tier)], bytes) == bytes) continue;
+    script_->add({PassScript::What::kUnmovable, tier, 0, bytes});
+  }
+}
+
+Simulation Residency::forecast() {
+  const Lock lock(mutex_);
+  if (!script_ || script_->events.size() == forecast_events_) return forecast_;
+  forecast_ = evict::simulate(*script_, look_at_tiers(), policy_);
+  forecast_events_ = script_->events.size();
+  return forecast_;
+}
+
+std::optional<Simulation> Residency::simulate(const MoveRates& rates) const {
+  const Lock lock(mutex_);
+  if (!script_) return std::nullopt;
+  SimulatedTiers tiers = look_at_tiers();
+  tiers.rates = rates;
+  return evict::simulate(*script_, tiers, policy_);
+}
+
+std::optional<RecordedStep> Residency::recorded_step() const {
+  const Lock lock(mutex_);
+  if (!script_) return std::nullopt;
+  return RecordedStep{*script_, look_at_tiers(), std::string(policy_->name())};
+}
+
+SimulatedTiers Residency::look_at_tiers() const {
+  SimulatedTiers tiers;
+  tiers.levels = hierarchy_.levels();
+  tiers.library_bytes = hierarchy_.pool(Tier::kCpu).library_bytes();
+  tiers.look_ahead = static_cast<std::uint64_t>(look_ahead_);
+  tiers.offloads = activations_ == ActivationPlacement::kOffload;
+  for (const Tier tier : tiers.levels) {
+    const std::uint64_t limit = hierarchy_.limit_bytes(tier);
+    const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();
+    tiers.room[index_of(tier)] = limit == chunk::TierPool::kUnlimited ? limit : limit - std::min(limit, foreign);
+  }
+  return tiers;
+}
+
+bool Residency::is_refused() const {
+  const Lock lock(mutex_);
+  return refused_;
+}
+
+Needs Residency::needs() const {
+  const Lock lock(mutex_);
+  return needs_;
+}
+
+ResidencyStats Residency::stats() const {
+  const Lock lock(mutex_);
+  return stats_;
+}
+
+void Residency::reset_stats() {
+  const Lock lock(mutex_);
+  stats_ = ResidencyStats();
+  for (auto& spans : busy_spans_) spans.clear();
+  for (const Tier tier : hierarchy_.levels()) books_.reset_peak(tier);
+}
+
+void Residency::note_busy(Edge edge, const chunk::MoveTicket& ticket) {
+  const std::size_t lane = std::min<std::size_t>(static_cast<std::size_t>(edge), 2);  // the drive is one
+  busy_spans_[lane].push_back({ticket.started_at(), ticket.ended_at()});
+}
+
+BusyTimes Residency::busy_times() const {
+  const Lock lock(mutex_);
+  return {union_ns(busy_spans_[0]), union_ns(busy_spans_[1]), union_ns(busy_spans_[2])};
+}
+
+ContentBytes Residency::content(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.content(tier);
+}
+
+ContentBytes Residency::peak_content(Tier tier) {
+  const Lock lock(mutex_);
+  return books_.peak_content(tier);
+}
+
+std::uint64_t Residency::peak_activation_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.peak_activation_bytes(tier);
+}
+
+std::exception_ptr Residency::failure() const {
+  const Lock lock(mutex_);
+  return failure_;
+}
+
+std::uint64_t Residency::resident_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.resident_bytes(tier);
+}
+
+std::uint64_t Residency::pinned_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return books_.pinned_bytes(tier);
+}
+
+std::size_t Residency::num_residents() const {
+  const Lock lock(mutex_);
+  return residents_.size();
+}
+
+void Residency::for_each(const std::function<void(const Resident&)>& visit) const {
+  const Lock lock(mutex_);
+  for (const auto& resident : residents_) visit(*resident);
+}
+
+}  // namespace asterias::evict

@@ -1,0 +1,48 @@
+// The update's way through the chunks: each one's lists are brought to the cpu tier and stay pinned there while they
+// are updated. What the next ones need comes meanwhile, and what was changed goes down where its room will be wanted:
+// an update is foretold and run ahead of as a pass is (timeline.hpp).
+//
+// Knows nothing of arithmetic: whoever updates is called with the chunk's place. The optimizer runs it on the real
+// tiers, the simulator on hollow ones.
+//
+// Threading: engine thread only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "evict/residency.hpp"
+
+namespace asterias::evict {
+
+class UpdatePipeline {
+ public:
+  // What the update of one chunk uses; empty: it is not updated now.
+  using Lists = std::vector<Want>;
+
+  // `signature` names who updates.
+  UpdatePipeline(Residency& residency, std::uint64_t signature) : residency_(residency), signature_(signature) {}
+
+  // Calls `update(place)` for each chunk in order while its lists are pinned on the cpu tier. Throws what acquire does.
+  // REQUIRES: `update` does not throw.
+  template <class Update>
+  void run(const std::vector<Lists>& chunks, const Update& update) {
+    residency_.begin_update(signature_);
+    for (std::size_t place = 0; place < chunks.size(); ++place) {
+      if (chunks[place].empty()) continue;
+      residency_.begin_chunk(static_cast<std::uint32_t>(place));
+      residency_.acquire(chunks[place], Tier::kCpu);
+      update(place);
+      residency_.release(chunks[place], Tier::kCpu);
+    }
+    residency_.end_update();
+  }
+
+ private:
+  Residency& residency_;
+  const std::uint64_t signature_;
+};
+
+}  // namespace asterias::evict
