@@ -275,6 +275,7 @@ class Residency {
   Ahead fetch_for(const Use& use, Tier tier);
   bool is_at_or_above(const Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
+  void expect_again(Resident& resident, Tier tier);
   void clean_ahead(Tier tier);
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at);

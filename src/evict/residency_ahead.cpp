@@ -72,9 +72,19 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier) {
   Resident& resident = *found->second;
   if (timeline_.is_updated_before(use)) return Ahead::kBlocked;
   if (resident.blank || is_at_or_above(resident, tier)) return Ahead::kNothing;
+  if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
+      use.at > timeline_.moment_of_upcoming(kScannedUses))
+    return Ahead::kBlocked;
   if (resident.move) return resident.move->from == tier ? Ahead::kNothing : Ahead::kBlocked;
   if (!resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down first
   return try_prefetch(&resident, tier, use.at) ? Ahead::kStarted : Ahead::kBlocked;
+}
+
+// What leaves may have been passed over because it was there.
+void Residency::expect_again(Resident& resident, Tier tier) {
+  if (look_ahead_ == 0 || tier == Tier::kNvme) return;
+  if (const auto& use = next_use(resident); use && use->tier <= tier)
+    timeline_.go_back(ahead_[static_cast<std::size_t>(tier)], use->at);
 }
 
 bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
@@ -136,6 +146,7 @@ bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, s
   }
   if (freeable < wanted) return false;
   for (std::size_t at = 0; at < num_dropped && pool.shortfall(bytes) > 0; ++at) {
+    expect_again(*residents_[candidates[at].index], tier);
     drop(residents_[candidates[at].index].get(), tier);
     ++stats_.evictions_clean;
   }

