@@ -44,13 +44,14 @@ struct PassScript {
     kForget,
     kUnmovable,
     kBeginPass,
-    kEndPass
+    kEndPass,
+    kReady  // all gradients of the chunk that `actor` is the param list of are final
   };
 
   struct Event {
     What what;
     Tier tier = Tier::kGpu;   // of kRead, kWrite, kBirth, kUnmovable
-    std::uint32_t actor = 0;  // of kRead, kWrite, kBirth, kDeath, kForget
+    std::uint32_t actor = 0;  // of kRead, kWrite, kBirth, kDeath, kForget, kReady
     std::uint64_t bytes = 0;  // of kUnmovable: all there is now
   };
 

@@ -15,8 +15,8 @@ using What = PassScript::What;
 
 constexpr const char* kFormat = "asterias recorded step";
 constexpr int kVersion = 2;
-constexpr std::array<std::string_view, 9> kEventNames{"operator", "read",      "write",      "birth",   "death",
-                                                      "forget",   "unmovable", "begin_pass", "end_pass"};
+constexpr std::array<std::string_view, 10> kEventNames{"operator", "read",      "write",      "birth",    "death",
+                                                       "forget",   "unmovable", "begin_pass", "end_pass", "ready"};
 
 std::string_view event_name(What what) { return kEventNames[static_cast<std::size_t>(what)]; }
 
@@ -66,6 +66,7 @@ Json event_json(const PassScript::Event& event, std::uint64_t operator_ns) {
     case What::kOperator: return {name, operator_ns};
     case What::kUnmovable: return {name, tier_name(event.tier), event.bytes};
     case What::kDeath:
+    case What::kReady:
     case What::kForget: return {name, event.actor};
     case What::kBeginPass:
     case What::kEndPass: return Json::array({name});
@@ -210,6 +211,7 @@ void read_event(const Part& part, const SimulatedTiers& tiers, PassScript& scrip
       event.bytes = part.at(2).count();
       break;
     case What::kDeath:
+    case What::kReady:
     case What::kForget: event.actor = actor(1); break;
     case What::kBeginPass:
     case What::kEndPass: break;

@@ -146,12 +146,14 @@ void Residency::drop_all(Resident* resident) {
 void Residency::destroy(Resident* resident) {
   if (script_ && measuring_) script_->add(PassScript::What::kDeath, *resident);
   drop_all(resident);
+  if (resident->shadow) destroy(resident->shadow);
+  if (resident->shadow_of) resident->shadow_of->shadow = nullptr;
   if (resident->blank) blank_bytes_ -= resident->bytes;
   if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
     by_key_.erase(named);
-  content_bytes_ -= resident->bytes;
+  if (!resident->shadow_of) content_bytes_ -= resident->bytes;
   if (!resident->is_chunk) activation_bytes_ -= resident->bytes;
-  if (is_left_below(*resident)) needs_.updated_content -= resident->bytes;
+  if (is_left_below(*resident) && !resident->shadow_of) needs_.updated_content -= resident->bytes;
   const std::uint32_t hole = resident->index;
   std::swap(residents_[hole], residents_.back());
   residents_[hole]->index = hole;
@@ -172,6 +174,8 @@ void Residency::leave(const Resident& resident, Tier tier) {
 void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
+  ++resident->version;
+  resident->spent = false;
   drop_all(resident);
   set_blank(resident, true);
   if (is_scripting()) script_->add(PassScript::What::kForget, *resident);
@@ -368,6 +372,8 @@ void Residency::claim(Resident* resident, Tier tier, Access access) {
 }
 
 void Residency::invalidate_others(Resident* resident, Tier tier) {
+  ++resident->version;
+  if (std::exchange(resident->spent, false)) resident->foretold_in = UINT64_MAX;
   for (const Tier other : hierarchy_.levels())
     if (other != tier && resident->on(other).state == CopyState::kCurrent && resident->on(other).pins == 0)
       drop(resident, other);
@@ -483,6 +489,41 @@ void Residency::begin_chunk(std::uint32_t place) {
   if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
   timeline_.on_operator(place);
   if (recorder_) recorder_->next_moment();
+}
+
+void Residency::end_chunk(std::span<const Want> wants) noexcept {
+  release(wants, Tier::kCpu);
+  const Lock lock(mutex_);
+  for (const Want& want : wants) spend(want);
+}
+
+void Residency::spend(const Want& want) {
+  want.resident->spent = want.access == Access::kRead;
+  want.resident->foretold_in = UINT64_MAX;
+}
+
+void Residency::pass_chunk(std::uint32_t place) {
+  const Lock lock(mutex_);
+  step_clock_.stop(step_clock_now());
+  timeline_.on_operator(place);
+  if (recorder_) recorder_->next_moment();
+  run_ahead();
+}
+
+bool Residency::is_update_next(std::uint64_t signature) const {
+  const Lock lock(mutex_);
+  return timeline_.is_update_next(signature);
+}
+
+void Residency::note_ready(const Resident* param) {
+  const Lock lock(mutex_);
+  if (is_scripting()) script_->add(PassScript::What::kReady, *param);
+}
+
+void Residency::note_early_update(std::uint32_t place, std::uint64_t ns) {
+  const Lock lock(mutex_);
+  stalled_ns_ += ns;
+  if (script_ && place < script_->updates.size()) script_->updates[place].measure(ns);
 }
 
 void Residency::end_update() {

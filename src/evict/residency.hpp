@@ -128,6 +128,22 @@ class Residency {
   // Starts writing a dirty, unpinned resident one tier down, so that it can leave for free later. Never throws.
   void write_behind(Resident* resident, Tier tier);
 
+  // ---- shadows: what an update computes before it may show
+  // Gives each list that is wanted for writing a shadow without content, and pins all on the cpu tier: what is read or
+  // rewritten, and the shadows. False, without effect, where that would take waiting: something is not there or is
+  // pinned, or there is no room that is free or used later anyway. On a cpu tier that computes also where there is no
+  // move to hide: what is rewritten has no copy below.
+  bool try_shadow(std::span<const Want> wants);
+  // Unpins what try_shadow pinned. The shadows have their content now, and move as all residents do.
+  void release_shadows(std::span<const Want> wants) noexcept;
+  // Lets each list have its shadow's content for its own. False, without effect, where one has lost its shadow to
+  // somebody who needed the room, or is pinned.
+  bool take_shadows(std::span<const Want> wants);
+  // Ends the shadows that are left.
+  void drop_shadows(std::span<const Want> wants) noexcept;
+  // Counts what may have changed the resident's content so far.
+  std::uint64_t version(const Resident* resident) const;
+
   // ---- room
   // Takes a block of unmovable memory for the caller, evicting as needed. Throws OutOfMemory.
   chunk::Block allocate(std::uint64_t bytes, Tier tier);
@@ -141,8 +157,17 @@ class Residency {
   void with_timeline(const std::function<void(Timeline&)>& use);
   // Begins the update of all chunks. `signature` names who updates: what repeats has the same one.
   void begin_update(std::uint64_t signature);
-  // Passes a boundary of the update: the chunk at this place begins.
+  // Passes a boundary of the update: the chunk at this place begins, or has been updated ahead.
   void begin_chunk(std::uint32_t place);
+  void pass_chunk(std::uint32_t place);
+  // Releases what begin_chunk was followed by; gradients are spent.
+  void end_chunk(std::span<const Want> wants) noexcept;
+  // Says that the update with this signature is foretold to follow the present pass.
+  bool is_update_next(std::uint64_t signature) const;
+  // The gradients of this chunk are final, and its update may be computed ahead.
+  void note_ready(const Resident* param);
+  // An update was computed ahead between two operators, which is no work of theirs.
+  void note_early_update(std::uint32_t place, std::uint64_t ns);
   void end_update();
   // The optimizer's step() has been called: what comes before its first chunk is its work, too.
   void begin_step_call();
@@ -206,6 +231,11 @@ class Residency {
   using Lock = std::unique_lock<std::mutex>;
 
   Resident* add_resident(std::uint64_t bytes);
+  bool can_be_shadowed(const Want& want) const;
+  bool add_shadow(Resident* list);
+  void take_shadow(Resident* list);
+  static void spend(const Want& want);
+  bool drop_a_shadow(Tier tier);
   void destroy(Resident* resident);
   void drop_all(Resident* resident);
   void die_if_unneeded(Resident* resident);
@@ -271,14 +301,14 @@ class Residency {
   void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
   void fetch_ahead(Tier tier);
-  enum class Ahead : std::uint8_t { kNothing, kStarted, kBlocked };
-  Ahead fetch_for(const Use& use, Tier tier);
+  enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
+  Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
   bool is_at_or_above(const Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);
   void clean_ahead(Tier tier);
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
-  bool try_prefetch(Resident* resident, Tier tier, Moment used_at);
+  bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
   bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);
   bool start_down(Resident* resident, Tier tier, bool leaves);
   void note_live();
@@ -291,6 +321,7 @@ class Residency {
   mutable std::mutex mutex_;
   Timeline timeline_;
   std::array<Timeline::Cursor, 2> ahead_;  // per memory tier: all before it has been fetched
+  std::uint64_t scan_ = 0;                 // of what is ahead: how many so far
   std::uint64_t activation_bytes_ = 0;     // that live, wherever they lie
   std::vector<std::unique_ptr<Resident>> residents_;
   std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold

@@ -1,5 +1,6 @@
 // Residency's running ahead of what is foretold: starts moves that will be wanted, and waits for none.
 #include <algorithm>
+#include <utility>
 
 #include "base/error.hpp"
 #include "evict/look_ahead.hpp"
@@ -25,7 +26,12 @@ const std::optional<Use>& Residency::next_use(Resident& resident) const {
   const bool holds =
       resident.foretold_in == timeline_.epoch() && (!resident.foretold || resident.foretold->at > timeline_.now());
   if (!holds) {
-    resident.foretold = timeline_.next_use(resident.key);
+    if (resident.shadow_of)
+      resident.foretold = timeline_.use_after_update(resident.shadow_of->key);
+    else if (resident.shadow || resident.spent)  // of no more use
+      resident.foretold.reset();
+    else
+      resident.foretold = timeline_.next_use(resident.key);
     resident.foretold_in = timeline_.epoch();
   }
   return resident.foretold;
@@ -54,30 +60,48 @@ void Residency::finish_done() {
 
 // ---- fetching -------------------------------------------------------------------------------------------------------
 
-// In the order of use, as long as there is room that nobody uses earlier. A way is given no more at once than what the
-// next moments use, so that a fetch somebody waits for is soon its turn.
+// In the order of use, as long as there is room that nobody uses earlier. What an update has still to write is passed
+// over, and its room left free. A way is given no more at once than what the next moments use, so that a fetch somebody
+// waits for is soon its turn.
 void Residency::fetch_ahead(Tier tier) {
-  auto& cursor = ahead_[static_cast<std::size_t>(tier)];
-  while (const auto use = timeline_.look(cursor)) {
+  auto& done = ahead_[static_cast<std::size_t>(tier)];
+  if (!timeline_.look(done)) return;  // which also brings it up to date
+  auto cursor = done;
+  bool is_all_done = true;
+  std::uint64_t owed_bytes = 0;
+  ++scan_;
+  for (int left = kMostPassedOver; const auto use = timeline_.look(cursor);) {
     if (num_moments_arriving(tier) >= look_ahead_) return;
-    if (fetch_for(*use, tier) == Ahead::kBlocked) return;
+    const Ahead outcome = fetch_for(*use, tier, owed_bytes);
+    if (outcome == Ahead::kBlocked) return;
     Timeline::advance(cursor);
+    is_all_done &= outcome == Ahead::kDone;
+    if (is_all_done)
+      done = cursor;
+    else if (--left == 0)
+      return;
   }
 }
 
-Residency::Ahead Residency::fetch_for(const Use& use, Tier tier) {
-  if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kNothing;
+Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes) {
+  if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kDone;
   const auto found = by_key_.find(use.key.value());
-  if (found == by_key_.end()) return Ahead::kNothing;  // not born yet
-  Resident& resident = *found->second;
-  if (timeline_.is_updated_before(use)) return Ahead::kBlocked;
-  if (resident.blank || is_at_or_above(resident, tier)) return Ahead::kNothing;
+  if (found == by_key_.end()) return Ahead::kDone;  // not born yet
+  const bool is_updated = timeline_.is_updated_before(use);
+  Resident* shadow = found->second->shadow;
+  if (is_updated && !shadow) {
+    if (std::exchange(found->second->scanned_in, scan_) != scan_) owed_bytes += found->second->bytes;
+    return Ahead::kNotYet;
+  }
+  if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
+  Resident& resident = is_updated ? *shadow : *found->second;
+  if (resident.blank || is_at_or_above(resident, tier)) return Ahead::kDone;
   if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
-  if (resident.move) return resident.move->from == tier ? Ahead::kNothing : Ahead::kBlocked;
+  if (resident.move) return resident.move->from == tier ? Ahead::kDone : Ahead::kBlocked;
   if (!resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down first
-  return try_prefetch(&resident, tier, use.at) ? Ahead::kStarted : Ahead::kBlocked;
+  return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
 }
 
 // What leaves may have been passed over because it was there.
@@ -108,14 +132,14 @@ std::size_t Residency::num_moments_arriving(Tier tier) const {
 }
 
 // Starts moving the resident one tier up towards `tier`. False when that takes more than dropping clean copies.
-bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at) {
+bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes) {
   if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent ||
       !hierarchy_.has_below(tier))
     return false;
   const Tier below = hierarchy_.below(tier);
-  if (!resident->on(below).is_readable()) return try_prefetch(resident, below, used_at);
+  if (!resident->on(below).is_readable()) return try_prefetch(resident, below, used_at, owed_bytes);
   const std::uint64_t born = tier == hierarchy_.compute_tier() ? timeline_.growth_until(used_at) : 0;
-  if (!drop_clean_for(resident->bytes, tier, used_at, born)) return false;
+  if (!drop_clean_for(resident->bytes, tier, used_at, born + owed_bytes)) return false;
   try {
     start_fetch(resident, below, tier);
   } catch (const OutOfMemory&) {  // somebody else took the room

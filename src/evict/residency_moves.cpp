@@ -121,7 +121,7 @@ chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier) {
   auto& pool = hierarchy_.pool(tier);
   for (;;) {
     if (auto block = pool.try_take(bytes)) return std::move(*block);
-    if (make_some_room(bytes, tier)) continue;
+    if (make_some_room(bytes, tier) || drop_a_shadow(tier)) continue;
     if (may_exceed(bytes)) return pool.take_beyond_limit(bytes);
     fail_for_want_of_room(tier);
   }
@@ -226,7 +226,7 @@ std::optional<chunk::Extents> Residency::take_extents(std::uint64_t bytes) {
   auto& swap = hierarchy_.swap();
   for (;;) {
     if (auto extents = try_take_extents(bytes)) return extents;
-    if (reclaim_extents() || finish_one(Tier::kNvme)) continue;
+    if (reclaim_extents() || finish_one(Tier::kNvme) || drop_a_shadow(Tier::kNvme)) continue;
     if (may_exceed(0)) return swap.take_beyond_limit(bytes);
     return std::nullopt;
   }

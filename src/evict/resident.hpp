@@ -65,6 +65,7 @@ struct Resident {
   std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
   bool blank = false;    // no content worth moving: zeros when read
+  bool spent = false;    // a gradient that an update has used, and nothing has written since
   bool ahead = false;    // fetched ahead and not used since
   Moment ahead_for = 0;  // when it was to be used
   bool kept = false;     // holds a pin of its own on the compute tier for as long as it lives
@@ -72,6 +73,11 @@ struct Resident {
   bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update
+  // What an update has computed ahead of step() lies in a shadow, a resident of its own that nobody else knows.
+  Resident* shadow = nullptr;     // of this one
+  Resident* shadow_of = nullptr;  // this is a shadow
+  std::uint64_t scanned_in = 0;   // which of Residency's scans has counted it
+  std::uint64_t version = 0;      // counts what may have changed the content
   TraceKey key;
   // Timeline::next_use as last asked for, and the timeline's epoch then.
   std::optional<Use> foretold;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "evict/early_updates.hpp"
 #include "evict/hollow_tiers.hpp"
 #include "evict/residency.hpp"
 #include "evict/update_pipeline.hpp"
@@ -147,9 +148,10 @@ class Player {
     end_of_passes();
     const std::uint64_t update_start_ns = clock_->now_ns();
     work(script_.before_update.ns, simulation_.times.update_work_ns);
-    UpdatePipeline(residency_, kUpdateSignature).run(updates_, [&](std::size_t place) {
-      work(update_ns(updates_[place]), simulation_.times.update_work_ns);
-    });
+    UpdatePipeline(residency_, kUpdateSignature)
+        .run(
+            updates_, early_.order(updates_.size()), [&](std::size_t place) { return early_.take(place); },
+            [&](std::size_t place) { update(place); });
     simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
     simulation_.times.step_ns = clock_->now_ns() - start_ns;
   }
@@ -170,6 +172,8 @@ class Player {
       if (!is_chunk(actor) && !existed(actor)) die(actor);
   }
 
+  void update(std::size_t place) { work(update_ns(updates_[place]), simulation_.times.update_work_ns); }
+
   void play(const PassScript::Event& event) {
     switch (event.what) {
       case What::kRead: return use(event, Access::kRead);
@@ -182,6 +186,7 @@ class Player {
       case What::kDeath: return die(event.actor);
       case What::kForget: return forget(event.actor);
       case What::kUnmovable: return set_unmovable(event.tier, event.bytes);
+      case What::kReady: return make_ready(event.actor);
       case What::kBeginPass: return begin_pass();
       case What::kEndPass: return residency_.with_timeline([](Timeline& timeline) { timeline.end_pass(); });
       default: return;
@@ -196,8 +201,18 @@ class Player {
 
   void begin_operator() {
     end_operator();
+    early_.advance([&](std::size_t place) { update(place); });
     residency_.begin_operator("simulated", num_operators_++);
     is_in_operator_ = true;
+  }
+
+  void make_ready(std::uint32_t actor) {
+    release();
+    for (std::size_t place = 0; place < updates_.size(); ++place)
+      for (const Want& want : updates_[place])
+        if (want.resident == actors_[actor].resident)
+          early_.make_ready(place,
+                            residency_.is_update_next(kUpdateSignature) ? updates_[place] : UpdatePipeline::Lists());
   }
 
   // What an operator uses and makes is there before its work begins.
@@ -330,6 +345,7 @@ class Player {
   const std::shared_ptr<SimulatedClock> clock_;
   std::array<Unmovable, 2> unmovable_;
   Residency residency_;
+  EarlyUpdates early_{residency_};
   std::vector<Actor> actors_;
   std::vector<UpdatePipeline::Lists> updates_;
   std::vector<Want> asked_, pinned_;  // by the present operator

@@ -233,11 +233,27 @@ void Timeline::go_back(Cursor& cursor, Moment to) const {
   }
 }
 
+std::optional<Use> Timeline::use_after_update(TraceKey key) const {
+  if (!is_foretold()) return std::nullopt;
+  bool is_after = false;
+  for (const Link& link : chain_) {
+    if (is_after)
+      if (const Use* use = link.trace->first_use(key, 0))
+        return Use{link.base + use->at, use->key, use->tier, use->access};
+    is_after |= link.trace->is_update;
+  }
+  return std::nullopt;
+}
+
+bool Timeline::is_update_next(std::uint64_t signature) const {
+  return is_foretold() && chain_.size() > 1 && chain_[1].trace->is_update && chain_[1].trace->signature == signature;
+}
+
 bool Timeline::is_updated_before(const Use& use) const {
   return std::any_of(chain_.begin(), chain_.end(), [&](const Link& link) {
     if (!link.trace->is_update || link.base > use.at) return false;
     const Use* update = link.trace->first_use(use.key, link.base == 0 ? now_ : 0);
-    return update && update->access != Access::kRead && link.base + update->at < use.at;
+    return update && link.base + update->at < use.at;
   });
 }
 

@@ -10,7 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
+#include <span>
 #include <vector>
 
 #include "evict/residency.hpp"
@@ -25,17 +25,23 @@ class UpdatePipeline {
   // `signature` names who updates.
   UpdatePipeline(Residency& residency, std::uint64_t signature) : residency_(residency), signature_(signature) {}
 
-  // Calls `update(place)` for each chunk in order while its lists are pinned on the cpu tier. Throws what acquire does.
-  // REQUIRES: `update` does not throw.
-  template <class Update>
-  void run(const std::vector<Lists>& chunks, const Update& update) {
+  // Calls `update(place)` for each chunk, in this order, while its lists are pinned on the cpu tier; not for those that
+  // `take(place)` says have been updated ahead (early_updates.hpp). Throws what acquire does. REQUIRES: `update` does
+  // not throw.
+  template <class Take, class Update>
+  void run(const std::vector<Lists>& chunks, std::span<const std::size_t> order, const Take& take,
+           const Update& update) {
     residency_.begin_update(signature_);
-    for (std::size_t place = 0; place < chunks.size(); ++place) {
+    for (const std::size_t place : order) {
       if (chunks[place].empty()) continue;
+      if (take(place)) {
+        residency_.pass_chunk(static_cast<std::uint32_t>(place));
+        continue;
+      }
       residency_.begin_chunk(static_cast<std::uint32_t>(place));
       residency_.acquire(chunks[place], Tier::kCpu);
       update(place);
-      residency_.release(chunks[place], Tier::kCpu);
+      residency_.end_chunk(chunks[place]);
     }
     residency_.end_update();
   }

@@ -15,6 +15,8 @@ namespace asterias::hybrid_adam {
 
 struct RoundingKey {
   std::uint64_t bits = 0;
+
+  friend bool operator==(const RoundingKey&, const RoundingKey&) = default;
 };
 
 // The 64-bit finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the input changes half of the output's.

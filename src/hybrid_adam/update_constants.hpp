@@ -56,6 +56,8 @@ struct UpdateConstants {
   bool has_momentum;
   bool nesterov;
   bool first_step;  // kSgd: the momentum buffer starts as the gradient; what exp_avg held is not read
+
+  friend bool operator==(const UpdateConstants&, const UpdateConstants&) = default;
 };
 
 // Folds `hyper` for a parameter that takes its `step`-th step (>= 1, counted per parameter: a parameter that had no

@@ -112,6 +112,7 @@ struct PlacementConfig {
   Eviction eviction = Eviction::kNextUse;
   ActivationPlacement activations = ActivationPlacement::kAuto;
   GradMode grad_mode = GradMode::kSeparate;
+  bool early_update = true;  // updates are computed while backward runs, where that hides moves
 };
 
 struct IoConfig {

@@ -308,6 +308,8 @@ void add_placement(Fields<EngineConfig>& fields) {
       "placement.grad_mode", choice<GradMode>({{"separate", GradMode::kSeparate}, {"reuse", GradMode::kReuse}}),
       [](auto& c) -> auto& { return c.placement.grad_mode; });
   add(
+      "placement.early_update", boolean(), [](auto& c) -> auto& { return c.placement.early_update; });
+  add(
       "prefetch", whole(0, 1024), [](auto& c) -> auto& { return c.prefetch; });
 }
 

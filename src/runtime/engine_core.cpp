@@ -165,6 +165,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   try {
     rescale_gradients();
     const ScaledBackward scaled(*data_, loss_scaler_.is_active());
+    optimizer_->begin_backward();
     loss.backward(scaled_gradient(loss, gradient), retain_graph, create_graph);
   } catch (...) {
     runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
@@ -267,6 +268,7 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.evictions_dirty = moved.evictions_dirty;
   stats.fetches = moved.fetches;
   stats.prefetch_hits = moved.prefetch_hits;
+  stats.early_updates = optimizer_ ? optimizer_->num_early_updates() : 0;
 }
 
 double EngineCore::stalled_ms() const {

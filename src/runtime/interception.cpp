@@ -112,7 +112,10 @@ class Frame {
   }
 
   void before(c10::ArrayRef<c10::IValue> arguments) {
-    if (is_outermost_) residency().begin_operator(info_.label, hash_call(info_, arguments));
+    if (is_outermost_) {
+      runtime_->work_between_operators();
+      residency().begin_operator(info_.label, hash_call(info_, arguments));
+    }
     if (info_.touches_tensors) {
       Wants wants;
       for (std::size_t i = 0; i < arguments.size(); ++i) collect(arguments[i], info_.uses[i], wants);

@@ -499,6 +499,7 @@ void ModelData::take_gradient(ParameterRecord& record) {
   if (!fits_place(record) || !route_gradient(record)) return;
   record.grad_sum_writes = ParameterRecord::kNotSummed;
   if (sum_gradients_) grad_square_sum(record);
+  if (on_final_) on_final_(record);
 }
 
 // With create_graph the gradient belongs to a graph: it stays an ordinary tensor. So does a sparse one.

@@ -125,6 +125,10 @@ class ModelData {
   // parameter otherwise. StateError when the data does not fit what was laid out, or is another parameter's own.
   void reclaim();
 
+  // Calls `on_final` for each gradient that backward has put into its place, final unless another part of the same
+  // backward adds to it.
+  void set_on_final_gradient(std::function<void(const ParameterRecord&)> on_final) { on_final_ = std::move(on_final); }
+
   // While off, a gradient that becomes final is dropped with a StateError: its loss was not scaled. On at first.
   void take_gradients(bool on) { takes_gradients_ = on; }
 
@@ -222,6 +226,7 @@ class ModelData {
   bool sum_gradients_;
   GradMode grad_mode_;
   bool takes_gradients_ = true;
+  std::function<void(const ParameterRecord&)> on_final_;
   std::uint64_t chunk_bytes_ = 0;
   chunk::Layout layout_;
   std::vector<ChunkLists> chunks_;

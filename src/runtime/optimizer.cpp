@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <tuple>
 
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -158,11 +160,26 @@ struct Optimizer::Segment {
   torch::Tensor stray_gradient;
 
   // `alignment` is that of tensors in the chunk. Coded moments know where their tensor starts, so it stays alone.
+  // Says whether both compute the same from the same.
+  bool is_same(const Segment& other) const {
+    const auto key = [](const Segment& segment) {
+      return std::tie(segment.offset, segment.count, segment.group, segment.num_steps, segment.codec);
+    };
+    return key(*this) == key(other) && constants == other.constants && rounding == other.rounding &&
+           !stray_gradient.defined() && !other.stray_gradient.defined();
+  }
+
   bool continues(const Segment& next, std::uint64_t alignment) const {
     const bool adjacent = round_up(offset + count, alignment) == next.offset;
     return codec == hybrid_adam::StateCodec::kFloat32 && adjacent && group == next.group &&
            num_steps == next.num_steps && !stray_gradient.defined() && !next.stray_gradient.defined();
   }
+};
+
+// The update of one chunk; nothing where no parameter of it has a gradient.
+struct Optimizer::ChunkPlan {
+  std::vector<Segment> segments;
+  std::uint64_t replaced_bytes = 0;  // of param, that are written without being read
 };
 
 Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of)
@@ -173,9 +190,23 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       algorithm_(algorithm_of(config.optimizer.type)),
       seed_(at::detail::getDefaultCPUGenerator().current_seed()),
       clip_norm_(config.gradient_clipping.value_or(0)),
-      pool_(config.cpu.threads) {}
+      pool_(config.cpu.threads),
+      may_be_early_(config.placement.early_update && config.prefetch > 0 && clip_norm_ <= 0 &&
+                    core.runtime_->residency().hierarchy().levels().size() > 1),
+      early_(core.runtime_->residency()),
+      early_plans_(data.chunks().size()),
+      chunk_(data.chunks().size()) {
+  for (auto& record : data_.parameters())
+    if (record.trainable) chunk_[record.chunk].push_back(&record);
+  if (!may_be_early_) return;
+  data_.set_on_final_gradient([this](const runtime::ParameterRecord& record) { note_final(record); });
+  core_.runtime_->add_worker(this);
+}
 
-Optimizer::~Optimizer() = default;
+Optimizer::~Optimizer() {
+  core_.runtime_->remove_worker(this);
+  data_.set_on_final_gradient(nullptr);
+}
 
 runtime::StateLists Optimizer::state_lists(const OptimizerConfig& config, const GroupOf& group_of) {
   const auto codec = [config, group_of](const std::string& name, const torch::Tensor& parameter) {
@@ -219,7 +250,9 @@ bool Optimizer::try_update() {
   auto& scaler = core_.loss_scaler_;
   const auto* overflowed = measure_gradients();
   if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
+  num_taken_ = 0;
   if (!overflowed) update(grad_scale());
+  early_.discard_all();
   data_.use_up_gradients();
   scaler.count_step(overflowed);
   return !overflowed;
@@ -236,10 +269,11 @@ void Optimizer::update(double grad_scale) {
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
   }
   std::vector<evict::UpdatePipeline::Lists> lists;
-  for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) lists.push_back(lists_of(chunk));
-  evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature()).run(lists, [&](std::size_t chunk) {
-    update_chunk(chunk);
-  });
+  for (std::size_t chunk = 0; chunk < plans_.size(); ++chunk) lists.push_back(lists_of(chunk, plans_[chunk]));
+  evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
+      .run(
+          lists, early_.order(lists.size()), [&](std::size_t chunk) { return take_early(chunk); },
+          [&](std::size_t chunk) { update_chunk(chunk); });
   for (auto* record : stepped_) data_.end_loan(*record);
   runtime::bury();
 }
@@ -270,8 +304,7 @@ double Optimizer::grad_scale() const {
 }
 
 void Optimizer::plan_update(double grad_scale) {
-  segments_.assign(data_.chunks().size(), {});
-  replaced_bytes_.assign(data_.chunks().size(), 0);
+  plans_.assign(data_.chunks().size(), {});
   stepped_.clear();
   for (const auto& record : data_.parameters())
     if (record.tensor.grad().defined()) refuse_unusable_gradient(record);
@@ -284,22 +317,34 @@ void Optimizer::plan_update(double grad_scale) {
       if (record->tensor.grad().defined()) plan_parameter(*record, group, grad_scale);
     }
   }
-  for (std::size_t chunk = 0; chunk < segments_.size(); ++chunk) {
-    auto& segments = segments_[chunk];
-    std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
-    std::vector<Segment> merged;
-    for (auto& segment : segments) {
-      if (!merged.empty() && merged.back().continues(segment, data_.chunks()[chunk].alignment()))
-        merged.back().count = segment.offset + segment.count - merged.back().offset;
-      else
-        merged.push_back(std::move(segment));
-    }
-    segments = std::move(merged);
+  for (std::size_t chunk = 0; chunk < plans_.size(); ++chunk) merge_segments(plans_[chunk], data_.chunks()[chunk]);
+}
+
+void Optimizer::merge_segments(ChunkPlan& plan, const runtime::ChunkLists& lists) const {
+  auto& segments = plan.segments;
+  std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
+  std::vector<Segment> merged;
+  for (auto& segment : segments) {
+    if (!merged.empty() && merged.back().continues(segment, lists.alignment()))
+      merged.back().count = segment.offset + segment.count - merged.back().offset;
+    else
+      merged.push_back(std::move(segment));
   }
+  segments = std::move(merged);
 }
 
 void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale) {
   if (record.tensor.numel() == 0) return;
+  data_.settle_gradient(record);
+  add_segment(plans_[record.chunk], record, group, grad_scale);
+  if (!data_.has_routed_gradient(record))
+    plans_[record.chunk].segments.back().stray_gradient =
+        data_.copy_out(record.tensor.grad().to(torch::kFloat), record.tensor.strides());
+  stepped_.push_back(&record);
+}
+
+// From the gradient in its place.
+void Optimizer::add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, const Group& group, double grad_scale) {
   if (algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg)
     throw StateError(StateError::Cause::kMisuse,
                      "momentum was 0 in every param group when the engine was made, so there is no room for it now");
@@ -310,59 +355,52 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   segment.num_steps = record.num_steps + 1;
   segment.constants =
       hybrid_adam::make_update_constants(group.hyper, static_cast<std::uint64_t>(segment.num_steps), grad_scale);
-  data_.settle_gradient(record);
   segment.codec = data_.chunks()[record.chunk].state_codec;
   segment.rounding =
       hybrid_adam::make_rounding_key(seed_, static_cast<std::uint64_t>(segment.num_steps), data_.index_of(record));
-  const torch::Tensor& gradient = record.tensor.grad();
-  if (!data_.has_routed_gradient(record))
-    segment.stray_gradient = data_.copy_out(gradient.to(torch::kFloat), record.tensor.strides());
   if (record.fills_storage)
-    replaced_bytes_[record.chunk] += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
-  stepped_.push_back(&record);
-  segments_[record.chunk].push_back(std::move(segment));
+    plan.replaced_bytes += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
+  plan.segments.push_back(std::move(segment));
 }
 
 // What the update of the chunk uses; nothing where no parameter of it has a gradient.
-evict::UpdatePipeline::Lists Optimizer::lists_of(std::size_t chunk) const {
-  if (segments_[chunk].empty()) return {};
+evict::UpdatePipeline::Lists Optimizer::lists_of(std::size_t chunk, const ChunkPlan& plan) const {
+  if (plan.segments.empty()) return {};
   const auto& lists = data_.chunks()[chunk];
   evict::UpdatePipeline::Lists wants;
   for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.master})
     if (list) wants.push_back({list, evict::Access::kWrite});
   if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
-  wants.push_back({lists.param, is_overwritten(chunk) ? evict::Access::kOverwrite : evict::Access::kWrite});
+  wants.push_back({lists.param, is_overwritten(plan, lists) ? evict::Access::kOverwrite : evict::Access::kWrite});
   return wants;
+}
+
+// True where masters are rounded over everything that the chunk's param list holds, and that is no gradient.
+bool Optimizer::is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists& lists) const {
+  return lists.master && lists.grad && plan.replaced_bytes == lists.used_bytes;
 }
 
 // REQUIRES: the chunk's lists are pinned on the cpu tier.
 void Optimizer::update_chunk(std::size_t chunk) {
   const auto& lists = data_.chunks()[chunk];
+  auto& residency = core_.runtime_->residency();
   const auto start = std::chrono::steady_clock::now();
-  for (auto& segment : segments_[chunk]) {
-    update_segment(segment, lists);
+  for (auto& segment : plans_[chunk].segments) {
+    update_segment(segment, lists, [&](const evict::Resident* list) { return residency.address(list, Tier::kCpu); });
     segment.stray_gradient.reset();
   }
-  core_.runtime_->residency().record_update(lists.param, start, std::chrono::steady_clock::now());
+  residency.record_update(lists.param, start, std::chrono::steady_clock::now());
   runtime::bury();
 }
 
-// True where masters are rounded over everything that the chunk's param list holds, and that is no gradient.
-bool Optimizer::is_overwritten(std::size_t chunk) const {
-  const auto& lists = data_.chunks()[chunk];
-  return lists.master && lists.grad && replaced_bytes_[chunk] == lists.used_bytes;
-}
-
-void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists& lists) {
-  const auto at = [&](evict::Resident* list, c10::ScalarType dtype) -> std::byte* {
-    if (!list) return nullptr;
-    return core_.runtime_->residency().address(list, Tier::kCpu) + segment.offset * c10::elementSize(dtype);
+void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists& lists, const AddressOf& address_of) {
+  const auto at = [&](const evict::Resident* list, c10::ScalarType dtype) -> std::byte* {
+    return list ? address_of(list) + segment.offset * c10::elementSize(dtype) : nullptr;
   };
   const auto floats = [&](evict::Resident* list) { return reinterpret_cast<float*>(at(list, torch::kFloat)); };
   const auto moments = [&](evict::Resident* list) -> hybrid_adam::MomentArray {
     if (!list) return nullptr;
-    return hybrid_adam::moment_array(segment.codec, core_.runtime_->residency().address(list, Tier::kCpu),
-                                     lists.num_elements, segment.offset);
+    return hybrid_adam::moment_array(segment.codec, address_of(list), lists.num_elements, segment.offset);
   };
   hybrid_adam::UpdateArrays arrays{};
   arrays.param = floats(lists.master ? lists.master : lists.param);
@@ -374,6 +412,97 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
   arrays.rounding = segment.rounding;
   if (lists.master) arrays.param_out = {at(lists.param, lists.dtype), runtime::number_type(lists.dtype)};
   hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, arrays);
+}
+
+// ---- updates ahead of step() ----------------------------------------------------------------------------------------
+
+// What an earlier backward had computed is of no use: this one adds to its gradients, or they are gone. Only where this
+// backward is foretold to be the last before step() is anything computed; take_early() sees whether that was so.
+void Optimizer::begin_backward() {
+  if (!may_be_early_) return;
+  early_.discard_all();
+  thread_ = std::this_thread::get_id();
+  num_final_.assign(chunk_.size(), 0);
+  is_early_ = core_.runtime_->residency().is_update_next(core_.update_signature());
+  groups_.clear();
+  group_of_.assign(data_.parameters().size(), param_groups_.size());
+  for (std::size_t index = 0; is_early_ && index < param_groups_.size(); ++index) {
+    groups_.push_back({index, read_options(param_groups_[index].options())});
+    for (const auto& parameter : param_groups_[index].params())
+      if (const auto* record = data_.find(parameter)) group_of_[data_.index_of(*record)] = index;
+  }
+}
+
+void Optimizer::note_final(const runtime::ParameterRecord& record) {
+  const std::size_t chunk = record.chunk;
+  if (num_final_.empty() || data_.chunks()[chunk].lends() || ++num_final_[chunk] != chunk_[chunk].size()) return;
+  core_.runtime_->residency().note_ready(data_.chunks()[chunk].param);
+  early_.make_ready(chunk, is_early_ ? plan_early(chunk) : evict::UpdatePipeline::Lists());
+}
+
+// Nothing where the update must be step()'s.
+evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
+  ChunkPlan& plan = early_plans_[chunk];
+  plan = {};
+  for (auto* record : chunk_[chunk]) {
+    const std::size_t group = group_of_[data_.index_of(*record)];
+    if (group == groups_.size() || !data_.has_routed_gradient(*record)) return {};
+    if (record->tensor.numel() > 0) add_segment(plan, *record, groups_[group], grad_scale());
+  }
+  merge_segments(plan, data_.chunks()[chunk]);
+  return lists_of(chunk, plan);
+}
+
+// A transfer's failure is kept by Residency, and ends the step at its next look.
+void Optimizer::work_between_operators() noexcept {
+  if (!early_.is_pending() || std::this_thread::get_id() != thread_) return;
+  try {
+    early_.advance([this](std::size_t chunk) { update_early(chunk); });
+  } catch (const std::exception&) {
+  }
+}
+
+void Optimizer::update_early(std::size_t chunk) {
+  const auto& lists = data_.chunks()[chunk];
+  auto& residency = core_.runtime_->residency();
+  const auto start = std::chrono::steady_clock::now();
+  copy_to_shadows(chunk);
+  for (const auto& segment : early_plans_[chunk].segments)
+    update_segment(segment, lists, [&](const evict::Resident* list) {
+      return residency.address(list->shadow ? list->shadow : list, Tier::kCpu);
+    });
+  const auto end = std::chrono::steady_clock::now();
+  residency.record_update(lists.param, start, end);
+  residency.note_early_update(static_cast<std::uint32_t>(chunk),
+                              static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+}
+
+// What the update reads and rewrites is copied first, and rewritten in the copy while the cache has it.
+void Optimizer::copy_to_shadows(std::size_t chunk) {
+  constexpr std::size_t kPieceBytes = 256 * kKiB;
+  auto& residency = core_.runtime_->residency();
+  for (const auto& want : lists_of(chunk, early_plans_[chunk])) {
+    if (want.access != evict::Access::kWrite) continue;
+    const std::byte* from = residency.address(want.resident, Tier::kCpu);
+    std::byte* to = residency.address(want.resident->shadow, Tier::kCpu);
+    const std::size_t bytes = want.resident->bytes;
+    pool_.parallel_for((bytes + kPieceBytes - 1) / kPieceBytes, [&](std::size_t piece) {
+      const std::size_t begin = piece * kPieceBytes;
+      std::memcpy(to + begin, from + begin, std::min(kPieceBytes, bytes - begin));
+    });
+  }
+}
+
+// True where what was computed ahead is what step() would compute now.
+bool Optimizer::take_early(std::size_t chunk) {
+  const auto& now = plans_[chunk].segments;
+  const auto& before = early_plans_[chunk].segments;
+  const bool is_same = std::equal(now.begin(), now.end(), before.begin(), before.end(),
+                                  [](const Segment& a, const Segment& b) { return a.is_same(b); });
+  if (!is_same) early_.discard(chunk);
+  const bool taken = is_same && early_.take(chunk);
+  num_taken_ += taken;
+  return taken;
 }
 
 void Optimizer::save(torch::serialize::OutputArchive&) const {

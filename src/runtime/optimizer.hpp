@@ -14,11 +14,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <torch/optim/optimizer.h>
 
 #include "base/thread_pool.hpp"
+#include "evict/early_updates.hpp"
 #include "evict/update_pipeline.hpp"
 #include "hybrid_adam/update_kernel.hpp"
 #include "runtime/config.hpp"
@@ -31,7 +33,7 @@ class EngineCore;
 // Names the param group of a parameter by an index, or -1 for the default group.
 using GroupOf = std::function<int(const std::string& name, const torch::Tensor& parameter)>;
 
-class Optimizer final : public torch::optim::Optimizer {
+class Optimizer final : public torch::optim::Optimizer, private runtime::BetweenOperators {
  public:
   ~Optimizer() override;
 
@@ -49,6 +51,7 @@ class Optimizer final : public torch::optim::Optimizer {
   friend class EngineCore;
   struct Group;
   struct Segment;
+  struct ChunkPlan;
 
   Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of);
   // The state that the optimizer of `config` keeps.
@@ -57,10 +60,25 @@ class Optimizer final : public torch::optim::Optimizer {
   void update(double grad_scale);
   void plan_update(double grad_scale);
   void plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale);
-  bool is_overwritten(std::size_t chunk) const;
-  evict::UpdatePipeline::Lists lists_of(std::size_t chunk) const;
+  void add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, const Group& group, double grad_scale);
+  void merge_segments(ChunkPlan& plan, const runtime::ChunkLists& lists) const;
+  bool is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists& lists) const;
+  evict::UpdatePipeline::Lists lists_of(std::size_t chunk, const ChunkPlan& plan) const;
   void update_chunk(std::size_t chunk);
-  void update_segment(const Segment& segment, const runtime::ChunkLists& lists);
+  // Where the update finds the bytes of a list.
+  using AddressOf = std::function<std::byte*(const evict::Resident* list)>;
+  void update_segment(const Segment& segment, const runtime::ChunkLists& lists, const AddressOf& address_of);
+
+  // ---- updates ahead of step()
+  void begin_backward();
+  void note_final(const runtime::ParameterRecord& record);
+  evict::UpdatePipeline::Lists plan_early(std::size_t chunk);
+  void work_between_operators() noexcept override;
+  void update_early(std::size_t chunk);
+  void copy_to_shadows(std::size_t chunk);
+  bool take_early(std::size_t chunk);
+  std::uint64_t num_early_updates() const { return num_taken_; }
+
   const runtime::ParameterRecord* measure_gradients();
   double grad_scale() const;
 
@@ -70,10 +88,20 @@ class Optimizer final : public torch::optim::Optimizer {
   const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
   ThreadPool pool_;
-  std::vector<std::vector<Segment>> segments_;      // by chunk, of the present step
-  std::vector<std::uint64_t> replaced_bytes_;       // by chunk: of param, that the present step writes without reading
+  std::vector<ChunkPlan> plans_;                    // by chunk, of the present step
   std::vector<runtime::ParameterRecord*> stepped_;  // parameters with a gradient, in the present step
   double grad_norm_ = 0;
+
+  const bool may_be_early_;
+  bool is_early_ = false;  // in the present backward
+  evict::EarlyUpdates early_;
+  std::vector<ChunkPlan> early_plans_;                         // by chunk
+  std::vector<std::vector<runtime::ParameterRecord*>> chunk_;  // the trained parameters of each
+  std::vector<std::size_t> num_final_;                         // by chunk: gradients, in the present backward
+  std::vector<Group> groups_;                                  // when the present backward began
+  std::vector<std::size_t> group_of_;                          // by parameter: place in groups_, or their number
+  std::uint64_t num_taken_ = 0;                                // in the present step
+  std::thread::id thread_;                                     // that called backward
 };
 
 }  // namespace asterias

@@ -18,6 +18,16 @@
 
 namespace asterias::runtime {
 
+// Somebody who has work that fits between two operators.
+class BetweenOperators {
+ public:
+  // Called before each outermost operator, on its thread. Must not run operators.
+  virtual void work_between_operators() noexcept = 0;
+
+ protected:
+  ~BetweenOperators() = default;
+};
+
 class Runtime : public std::enable_shared_from_this<Runtime> {
  public:
   // Joins the process's runtime, or makes it. Throws ConfigError when the tiers differ from those in use.
@@ -41,6 +51,13 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   // Throws BudgetError only if a limit has been exceeded already: for an evaluation, which is not measured and gets no
   // excess.
   void check_excess() const;
+  // Has `worker` called between operators, until it is removed. Both on the engine's thread.
+  void add_worker(BetweenOperators* worker) { workers_.push_back(worker); }
+  void remove_worker(BetweenOperators* worker) { std::erase(workers_, worker); }
+  void work_between_operators() noexcept {
+    for (auto* worker : workers_) worker->work_between_operators();
+  }
+
   bool is_measuring() const { return is_measuring_; }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();
@@ -60,6 +77,7 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   Tier compute_tier_;
   DebugConfig debug_;
   bool is_measuring_ = true;
+  std::vector<BetweenOperators*> workers_;
   std::string tiers_key_;  // what later engines must ask for, too
 };
 

@@ -89,6 +89,7 @@ std::string StepStats::to_json() const {
   json["evictions_dirty"] = evictions_dirty;
   json["fetches"] = fetches;
   json["prefetch_hits"] = prefetch_hits;
+  json["early_updates"] = early_updates;
   return json.dump();
 }
 

@@ -75,6 +75,7 @@ struct StepStats {
   std::uint64_t evictions_dirty = 0;
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
+  std::uint64_t early_updates = 0;  // chunks whose update had been computed before step()
 
   // Writes the fields as one line of JSON.
   std::string to_json() const;

@@ -345,7 +345,7 @@ CATCH_TEST_CASE("timeline: a cursor goes on from segment to segment, and back wh
   CATCH_CHECK(next() == 3);  // the update has two moments now, and the next pass begins
 }
 
-CATCH_TEST_CASE("timeline: what an update writes is not what it was", "[evict]") {
+CATCH_TEST_CASE("timeline: what an update uses is not what it was", "[evict]") {
   Timeline timeline;
   for (int step = 0; step < 2; ++step) {
     run_pass(timeline, {1, 2}, {{1, 1}, {2, 3}});

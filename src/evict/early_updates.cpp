@@ -1,0 +1,58 @@
+#include "evict/early_updates.hpp"
+
+#include <utility>
+
+namespace asterias::evict {
+
+void EarlyUpdates::make_ready(std::size_t place, UpdatePipeline::Lists lists) {
+  if (num_ordered_ == 0 && std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
+  if (place >= chunks_.size()) chunks_.resize(place + 1);
+  discard(place);
+  if (lists.empty()) return;
+  chunks_[place].lists = std::move(lists);
+  chunks_[place].is_ready = true;
+  pending_.push_back(place);
+}
+
+void EarlyUpdates::finish(std::size_t place) {
+  Chunk& chunk = chunks_[place];
+  residency_.release_shadows(chunk.lists);
+  chunk.versions = versions_of(chunk);
+  chunk.is_done = true;
+}
+
+std::vector<std::uint64_t> EarlyUpdates::versions_of(const Chunk& chunk) const {
+  std::vector<std::uint64_t> versions;
+  for (const Want& want : chunk.lists) versions.push_back(residency_.version(want.resident));
+  return versions;
+}
+
+bool EarlyUpdates::take(std::size_t place) {
+  if (place >= chunks_.size() || !chunks_[place].is_done) return false;
+  const Chunk& chunk = chunks_[place];
+  const bool holds = chunk.versions == versions_of(chunk) && residency_.take_shadows(chunk.lists);
+  discard(place);
+  return holds;
+}
+
+void EarlyUpdates::discard(std::size_t place) {
+  if (place >= chunks_.size() || !chunks_[place].is_ready) return;
+  std::erase(pending_, place);
+  residency_.drop_shadows(chunks_[place].lists);
+  chunks_[place].is_ready = chunks_[place].is_done = false;
+}
+
+void EarlyUpdates::discard_all() {
+  for (std::size_t place = 0; place < chunks_.size(); ++place) discard(place);
+}
+
+const std::vector<std::size_t>& EarlyUpdates::order(std::size_t count) {
+  if (num_ordered_ == count) return order_;
+  std::erase_if(order_, [&](std::size_t place) { return place >= count; });
+  for (std::size_t place = 0; place < count; ++place)
+    if (std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
+  num_ordered_ = count;
+  return order_;
+}
+
+}  // namespace asterias::evict

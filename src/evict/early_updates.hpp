@@ -1,0 +1,86 @@
+// Updates that are computed before step(): as soon as a chunk's gradients are final and all that its update needs is on
+// the cpu tier, into shadows (residency.hpp) that step() makes the chunk's own, or that go as if they had never been.
+//
+// What is gained is time for moves: state comes while backward runs, and what is new leaves meanwhile. So an update
+// ahead waits for none. Knows nothing of arithmetic: whoever updates is called with the chunk's place.
+//
+// Invariants
+//   * Nothing shows before take(): lists, gradients and all that uses them stay as they are.
+//   * take() is true only if nobody has written a list or gradient of the chunk since; the caller sees to all else that
+//     the update depends on.
+//   * Who needs the room of shadows gets it.
+//
+// Threading: engine thread only.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "evict/residency.hpp"
+#include "evict/update_pipeline.hpp"
+
+namespace asterias::evict {
+
+class EarlyUpdates {
+ public:
+  explicit EarlyUpdates(Residency& residency) : residency_(residency) {}
+  EarlyUpdates(const EarlyUpdates&) = delete;
+  EarlyUpdates& operator=(const EarlyUpdates&) = delete;
+  ~EarlyUpdates() { discard_all(); }
+
+  // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty: it may
+  // not, and this is only to be remembered.
+  void make_ready(std::size_t place, UpdatePipeline::Lists lists);
+  bool is_pending() const { return !pending_.empty(); }
+
+  // Calls `update(place)` for chunks that are ready and there. Its lists, and the shadows of those that it writes, are
+  // pinned on the cpu tier meanwhile.
+  template <class Update>
+  void advance(const Update& update) {
+    for (std::size_t tries = std::min(pending_.size(), kMostTries); tries > 0; --tries) {
+      const std::size_t place = pending_.front();
+      pending_.pop_front();
+      if (!residency_.try_shadow(chunks_[place].lists)) {
+        pending_.push_back(place);
+        continue;
+      }
+      update(place);
+      finish(place);
+    }
+  }
+
+  // Makes what was computed for the chunk its own. False where nothing was, or it holds no more: the chunk is as if
+  // nothing had been computed.
+  bool take(std::size_t place);
+  // Lets go of what was computed for the chunk.
+  void discard(std::size_t place);
+  void discard_all();
+
+  // The order in which `count` chunks are updated, the same for ever: as they were ready the first time, so that what
+  // is wanted first is fetched first; then those that never were.
+  const std::vector<std::size_t>& order(std::size_t count);
+
+ private:
+  static constexpr std::size_t kMostTries = 4;
+
+  struct Chunk {
+    UpdatePipeline::Lists lists;
+    std::vector<std::uint64_t> versions;  // of lists, when it was computed
+    bool is_ready = false;
+    bool is_done = false;
+  };
+
+  void finish(std::size_t place);
+  std::vector<std::uint64_t> versions_of(const Chunk& chunk) const;
+
+  Residency& residency_;
+  std::vector<Chunk> chunks_;        // by place
+  std::deque<std::size_t> pending_;  // places that are ready and not done
+  std::vector<std::size_t> order_;
+  std::size_t num_ordered_ = 0;
+};
+
+}  // namespace asterias::evict
