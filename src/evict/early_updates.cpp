@@ -29,9 +29,10 @@ std::vector<std::uint64_t> EarlyUpdates::versions_of(const Chunk& chunk) const {
 
 bool EarlyUpdates::take(std::size_t place) {
   if (place >= chunks_.size() || !chunks_[place].is_done) return false;
-  const Chunk& chunk = chunks_[place];
+  Chunk& chunk = chunks_[place];
   const bool holds = chunk.versions == versions_of(chunk) && residency_.take_shadows(chunk.lists);
-  discard(place);
+  if (!holds) discard(place);
+  chunk.is_ready = chunk.is_done = false;
   return holds;
 }
 

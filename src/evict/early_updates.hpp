@@ -40,13 +40,13 @@ class EarlyUpdates {
   // pinned on the cpu tier meanwhile.
   template <class Update>
   void advance(const Update& update) {
-    for (std::size_t tries = std::min(pending_.size(), kMostTries); tries > 0; --tries) {
-      const std::size_t place = pending_.front();
-      pending_.pop_front();
+    for (std::size_t at = 0; at < std::min(pending_.size(), kMostTries);) {
+      const std::size_t place = pending_[at];
       if (!residency_.try_shadow(chunks_[place].lists)) {
-        pending_.push_back(place);
+        ++at;
         continue;
       }
+      pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(at));
       update(place);
       finish(place);
     }
@@ -64,7 +64,7 @@ class EarlyUpdates {
   const std::vector<std::size_t>& order(std::size_t count);
 
  private:
-  static constexpr std::size_t kMostTries = 4;
+  static constexpr std::size_t kMostTries = 16;
 
   struct Chunk {
     UpdatePipeline::Lists lists;

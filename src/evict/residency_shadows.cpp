@@ -17,6 +17,10 @@ bool Residency::try_shadow(std::span<const Want> wants) {
   if (failure_) return false;
   finish_done();
   if (!std::all_of(wants.begin(), wants.end(), [&](const Want& want) { return can_be_shadowed(want); })) return false;
+  const auto is_below = [&](const Want& want) {
+    return want.access == Access::kWrite && is_redundant(want.resident, Tier::kCpu);
+  };
+  if (hierarchy_.compute_tier() == Tier::kCpu && std::none_of(wants.begin(), wants.end(), is_below)) return false;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite) pin(want.resident, Tier::kCpu);
   const auto add = [&](const Want& want) { return want.access == Access::kRead || add_shadow(want.resident); };
@@ -37,7 +41,7 @@ bool Residency::can_be_shadowed(const Want& want) const {
   if (list.is_pinned() || list.shadow) return false;
   if (want.access == Access::kOverwrite) return true;
   if (list.blank || !list.on(Tier::kCpu).is_readable()) return false;
-  return want.access == Access::kRead || hierarchy_.compute_tier() == Tier::kGpu || is_redundant(&list, Tier::kCpu);
+  return true;
 }
 
 bool Residency::add_shadow(Resident* list) {

@@ -154,7 +154,7 @@ struct EngineConfig {
   bool release_after_init = true;  // PatrickStar's keys; docs/config.md says why they have nothing to decide
   bool use_cpu_embedding = false;
   PlacementConfig placement;
-  int prefetch = 2;  // chunks fetched ahead of the update; 0: on demand
+  int prefetch = 2;  // moments whose fetches may be on their way ahead of use; 0: on demand
   IoConfig io;
   CpuConfig cpu;
   DebugConfig debug;

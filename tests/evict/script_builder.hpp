@@ -41,6 +41,8 @@ class ScriptBuilder {
   }
   ScriptBuilder& bear(std::uint32_t actor, Tier tier = Tier::kGpu) { return add({What::kBirth, tier, actor, 0}); }
   ScriptBuilder& kill(std::uint32_t actor) { return add({What::kDeath, Tier::kGpu, actor, 0}); }
+  // The gradients of the chunk with this parameter list are final.
+  ScriptBuilder& ready(std::uint32_t param) { return add({What::kReady, Tier::kGpu, param, 0}); }
   ScriptBuilder& set_unmovable(std::uint64_t bytes, Tier tier = Tier::kGpu) {
     return add({What::kUnmovable, tier, 0, bytes});
   }

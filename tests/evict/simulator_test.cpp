@@ -151,6 +151,37 @@ CATCH_TEST_CASE("simulator: final gradients go down while backward runs, new par
   CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).times.stalled_ns() == 2 * kLayers * kBytes);
 }
 
+// Gradients and state take as long over their ways as all work takes: only where updates need not wait for the last
+// gradient can the ways be busy all the time.
+CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "[evict]") {
+  constexpr std::uint64_t kLayers = 16;
+  const auto build = [](bool early) {
+    ScriptBuilder builder;
+    std::vector<std::uint32_t> params, grads;
+    for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+      const auto place = static_cast<std::int64_t>(layer);
+      params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
+      grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
+      builder.update_takes(layer, 100);
+    }
+    for (const auto param : params) builder.run(kBytes / 2, {param});
+    for (std::uint64_t layer = kLayers; layer-- > 0;) {
+      builder.run(kBytes / 2, {params[layer]}, {grads[layer]});
+      if (early) builder.ready(params[layer]);
+    }
+    return builder.script();
+  };
+  auto tiers = two_tiers(3 * kLayers * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 4;
+  const auto at_step = simulate(build(false), tiers, make_next_use_policy());
+  const auto early = simulate(build(true), tiers, make_next_use_policy());
+  CATCH_CHECK(at_step.times.slowest_ns() == early.times.slowest_ns());
+  CATCH_CHECK(at_step.times.step_ns > at_step.times.slowest_ns() * 15 / 10);
+  CATCH_CHECK(early.times.step_ns < at_step.times.step_ns * 85 / 100);
+  CATCH_CHECK(early.times.work_ns() == at_step.times.work_ns());
+  CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
+}
+
 // ---- of any script
 
 std::shared_ptr<const EvictionPolicy> policy_for(int round) {

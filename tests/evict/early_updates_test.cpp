@@ -1,0 +1,194 @@
+#include "evict/early_updates.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/evict/residency_rig.hpp"
+
+namespace asterias::evict::tests {
+namespace {
+
+// One chunk with a parameter that somebody points at, its state and its gradient, all on the cpu tier; versions 1 to 3.
+struct Chunk {
+  Rig& rig;
+  Pointer tenant;
+  Resident* param = rig.make_chunk(1, chunk::ListKind::kParam);
+  Resident* grad = rig.make_chunk(1, chunk::ListKind::kGrad);
+  Resident* exp_avg = rig.make_chunk(1, chunk::ListKind::kExpAvg);
+  UpdatePipeline::Lists lists{{exp_avg, Access::kWrite}, {grad, Access::kRead}, {param, Access::kWrite}};
+
+  explicit Chunk(Rig& on) : rig(on) {
+    rig.residency->add_tenant(param, &tenant);
+    rig.write(param, 1, Tier::kCpu);
+    rig.write(exp_avg, 2, Tier::kCpu);
+    rig.write(grad, 3, Tier::kCpu);
+  }
+
+  bool holds(std::uint64_t param_version, std::uint64_t exp_avg_version) {
+    return rig.reads(param, param_version) && rig.reads(exp_avg, exp_avg_version) && rig.reads(grad, 3);
+  }
+
+  // Computes versions 11 and 12.
+  bool compute(EarlyUpdates& early, std::size_t place = 0) {
+    bool computed = false;
+    early.make_ready(place, lists);
+    early.advance([&](std::size_t) {
+      computed = true;
+      for (const auto& [list, version] : {std::pair{param, 11}, std::pair{exp_avg, 12}})
+        write_version(rig.residency->address(list->shadow, Tier::kCpu), list->bytes,
+                      static_cast<std::uint64_t>(version));
+    });
+    return computed;
+  }
+};
+
+constexpr Pages kRoomy{16, 16, 32};
+
+CATCH_TEST_CASE("early updates: what was computed shows when it is taken, and not before", "[evict]") {
+  Rig rig(kRoomy);
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));
+  CATCH_CHECK_FALSE(early.is_pending());
+  CATCH_CHECK(chunk.holds(1, 2));
+  rig.check_books();
+  CATCH_CHECK(early.take(0));
+  CATCH_CHECK(rig.residency->num_residents() == 3);
+  CATCH_CHECK(chunk.tenant.at() == nullptr);  // what lay on the compute tier is old
+  CATCH_CHECK(chunk.holds(11, 12));
+  CATCH_CHECK(chunk.tenant.at() != nullptr);
+  rig.check_books();
+  CATCH_CHECK_FALSE(early.take(0));
+}
+
+CATCH_TEST_CASE("early updates: what is discarded has never been", "[evict]") {
+  Rig rig(kRoomy);
+  Chunk chunk(rig);
+  {
+    EarlyUpdates early(*rig.residency);
+    CATCH_REQUIRE(chunk.compute(early));
+    CATCH_CHECK(rig.residency->num_residents() == 5);
+    early.discard(0);
+    CATCH_CHECK(rig.residency->num_residents() == 3);
+    CATCH_CHECK_FALSE(early.take(0));
+    CATCH_REQUIRE(chunk.compute(early));
+  }
+  CATCH_CHECK(rig.residency->num_residents() == 3);
+  CATCH_CHECK(chunk.holds(1, 2));
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("early updates: who writes a list or a gradient in between is right", "[evict]") {
+  for (const auto member : {&Chunk::param, &Chunk::exp_avg, &Chunk::grad}) {
+    Rig rig(kRoomy);
+    Chunk chunk(rig);
+    EarlyUpdates early(*rig.residency);
+    CATCH_REQUIRE(chunk.compute(early));
+    rig.write(chunk.*member, 20);
+    CATCH_CHECK_FALSE(early.take(0));
+    CATCH_CHECK(rig.reads(chunk.*member, 20));
+    CATCH_CHECK(rig.residency->num_residents() == 3);
+    rig.check_books();
+  }
+}
+
+CATCH_TEST_CASE("early updates: a gradient that is forgotten in between has not been used", "[evict]") {
+  Rig rig(kRoomy);
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));
+  rig.residency->forget(chunk.grad);
+  CATCH_CHECK_FALSE(early.take(0));
+}
+
+CATCH_TEST_CASE("early updates: a list that somebody has pinned is not taken from him", "[evict]") {
+  Rig rig(kRoomy);
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));
+  const auto wants = rig.acquire({{chunk.param, Access::kRead}});
+  const auto* before = chunk.tenant.at();
+  CATCH_CHECK_FALSE(early.take(0));
+  CATCH_CHECK(chunk.tenant.at() == before);
+  rig.residency->release(wants, Tier::kGpu);
+  CATCH_CHECK(chunk.holds(1, 2));
+}
+
+CATCH_TEST_CASE("early updates: what is pinned, away or without room is left to step()", "[evict]") {
+  Rig rig(kRoomy);
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  const auto wants = rig.acquire({{chunk.grad, Access::kRead}}, Tier::kCpu);
+  CATCH_CHECK_FALSE(chunk.compute(early));
+  CATCH_CHECK(early.is_pending());
+  rig.residency->release(wants, Tier::kCpu);
+  CATCH_CHECK(chunk.compute(early));
+  early.discard_all();
+
+  rig.write(chunk.grad, 3, Tier::kGpu);  // its only copy is there
+  CATCH_CHECK_FALSE(chunk.compute(early));
+  CATCH_REQUIRE(rig.reads(chunk.grad, 3, Tier::kCpu));
+  CATCH_CHECK(chunk.compute(early));
+  early.discard_all();
+
+  const auto all = rig.residency->allocate(rig.cpu->limit_bytes() - rig.cpu->used_bytes() - kPage, Tier::kCpu);
+  CATCH_CHECK_FALSE(chunk.compute(early));  // room for one shadow, not for two
+  CATCH_CHECK(rig.residency->num_residents() == 3);
+  CATCH_CHECK(chunk.holds(1, 2));
+}
+
+CATCH_TEST_CASE("early updates: who needs the room of shadows gets it", "[evict]") {
+  Rig rig({16, 8, 0});
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));
+  const std::uint64_t free = rig.cpu->limit_bytes() - rig.cpu->used_bytes();
+  {
+    const auto block = rig.residency->allocate(free + kPage, Tier::kCpu);
+    CATCH_CHECK(rig.residency->num_residents() == 4);
+  }
+  CATCH_CHECK_FALSE(early.take(0));
+  CATCH_CHECK(rig.residency->num_residents() == 3);
+  CATCH_CHECK(chunk.holds(1, 2));
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("early updates: shadows move as all residents do", "[evict]") {
+  Rig rig({4, 6, 16});
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));
+  {
+    const auto block = rig.residency->allocate(5 * kPage, Tier::kCpu);  // all but one page: they go to the drive
+    CATCH_CHECK(rig.residency->num_residents() == 5);
+    rig.check_books({0, 5 * kPage});
+  }
+  CATCH_CHECK(early.take(0));
+  rig.check_books();
+  CATCH_CHECK(chunk.holds(11, 12));
+}
+
+CATCH_TEST_CASE("early updates: on a cpu tier that computes there must be a move to hide", "[evict]") {
+  Rig rig({0, 16, 32});
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_CHECK_FALSE(chunk.compute(early));
+  rig.residency->write_behind(chunk.exp_avg, Tier::kCpu);
+  while (rig.residency->num_residents() > 0 && !chunk.compute(early)) {  // until it has been written
+  }
+  CATCH_CHECK(early.take(0));
+  CATCH_CHECK(chunk.tenant.at() != nullptr);
+  CATCH_CHECK(chunk.holds(11, 12));
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("early updates: the order is that of the first time, and the rest behind", "[evict]") {
+  Rig rig(kRoomy);
+  EarlyUpdates early(*rig.residency);
+  for (const std::size_t place : {3, 1, 3}) early.make_ready(place, {});
+  CATCH_CHECK(early.order(5) == std::vector<std::size_t>{3, 1, 0, 2, 4});
+  early.make_ready(4, {});
+  CATCH_CHECK(early.order(5) == std::vector<std::size_t>{3, 1, 0, 2, 4});
+}
+
+}  // namespace
+}  // namespace asterias::evict::tests
