@@ -3,12 +3,12 @@
 namespace asterias::bench {
 
 void GptTraining::declare(CLI::App& app) {
-  app.add_option("--layers", model.layers)->capture_default_str();
-  app.add_option("--hidden", model.hidden)->capture_default_str();
-  app.add_option("--heads", model.heads)->capture_default_str();
-  app.add_option("--seq", model.sequence)->capture_default_str();
-  app.add_option("--vocabulary", model.vocabulary)->capture_default_str();
-  app.add_option("--batch", batch)->capture_default_str();
+  app.add_option("--layers", model.layers)->take_last()->capture_default_str();
+  app.add_option("--hidden", model.hidden)->take_last()->capture_default_str();
+  app.add_option("--heads", model.heads)->take_last()->capture_default_str();
+  app.add_option("--seq", model.sequence)->take_last()->capture_default_str();
+  app.add_option("--vocabulary", model.vocabulary)->take_last()->capture_default_str();
+  app.add_option("--batch", batch)->take_last()->capture_default_str();
 }
 
 std::uint64_t GptTraining::model_data_bytes() const { return static_cast<std::uint64_t>(model.num_parameters()) * 16; }

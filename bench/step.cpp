@@ -224,6 +224,14 @@ struct Tally {
     entry.amount += amount;
   }
 
+  // Of functions of ours: "src/evict" and so on.
+  Json by_folder(double unit) const {
+    std::map<std::string, double> sums;
+    for (const auto& [_, entry] : by_function)
+      if (!entry.at.empty()) sums[entry.at.substr(0, entry.at.rfind('/'))] += static_cast<double>(entry.amount) * unit;
+    return sums;
+  }
+
   // The most first, amounts times `unit`; those that are not above 0 are left out.
   Json json(double unit) const {
     std::vector<std::pair<std::string, Entry>> rows;
@@ -237,7 +245,7 @@ struct Tally {
     for (const auto& [function, entry] : rows)
       places.push_back(
           {{"function", function}, {"at", entry.at}, {"amount", static_cast<double>(entry.amount) * unit}});
-    return {{"sum", static_cast<double>(sum) * unit}, {"places", places}};
+    return {{"sum", static_cast<double>(sum) * unit}, {"by_folder", by_folder(unit)}, {"places", places}};
   }
 };
 

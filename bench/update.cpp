@@ -216,6 +216,7 @@ Json run(const Setting& setting) {
     kernel.ms();  // warms up
     return report(setting, plan, measure(setting, training, [&](const bench::Mix&) { return kernel.ms(); }));
   }
+  if (training.take_step().moved.sum() == 0) throw ConfigError("nothing moves in the update: give it a smaller --room");
   const IoConfig io = setting.config().io;
   const bench::FioRun fio(setting.nvme_path, plan.model_data_bytes, io.block_bytes, io.queue_depth);
   return report(setting, plan,
