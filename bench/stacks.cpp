@@ -32,8 +32,13 @@ bool is_beneath_us(std::string_view library) {
   return false;
 }
 
+// libtorch has folders called csrc/.
 bool is_ours(const std::string& file) {
-  return file.find("src/") != std::string::npos && file.find("/include/c") == std::string::npos;
+  for (const char* folder : {"base", "device", "chunk", "evict", "hybrid_adam", "comm", "runtime"}) {
+    const auto found = file.rfind(std::string("src/") + folder + "/");
+    if (found != std::string::npos && (found == 0 || file[found - 1] == '/')) return true;
+  }
+  return false;
 }
 
 bool is_template_of_others(const std::string& file) {
