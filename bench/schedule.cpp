@@ -4,13 +4,16 @@
 // One configuration a process (bench/run_all has a table of them): the share of the model data that fits the
 // accelerator, the speed of the links as a share of what memcpy does in one direction while both are busy, and, with a
 // drive, the DRAM beside the libraries. Contenders take turns in every round, each a new engine with steps that warm
-// up: the engine as it is by default, and the same budgets with LRU on demand (no fetching ahead), `fifo` and `static`.
+// up: the engine as it is by default, the same budgets with LRU on demand (no fetching ahead), `fifo` and `static`, and
+// no budgets at all.
 //
 // Of a steady step:
 //   resources   the processor: the step less what it waited for moves; links and drive: the time they were busy. The
 //               slowest of them is what no order of moves could go below. A drive is also told at the rate that was
 //               measured for its mix just before and after (`drive_at_rate_ms`): small or lone requests keep it busy,
 //               too, and more than that rate would.
+//   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
+//               the links as declared, and the drive at that rate
 //   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
 //               both before the measured steps are known
 //   planning    the time of plan() and simulate(), against that of 100 steps
@@ -42,6 +45,8 @@ using bench::Json;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kWarmUpSteps = 3;
+constexpr const char* kDefault = "default";
+constexpr const char* kUnlimited = "unlimited";
 
 struct Setting {
   bench::GptTraining training{{4096, 128, 8, 384, 6, 0.0}, 2};
@@ -124,8 +129,10 @@ struct Contender {
 
 EngineConfig config_of(const Setting& setting, const Links& links, const std::string& name) {
   EngineConfig config;
-  config.device = "simulated";
   config.cpu.threads = setting.threads;
+  config.device = "cpu";
+  if (name == kUnlimited) return config;
+  config.device = "simulated";
   config.tiers.gpu.limit.bytes =
       setting.training.model_data_bytes() * static_cast<std::uint64_t>(setting.percent) / 100;
   config.tiers.gpu.link = {links.bytes_per_second, links.bytes_per_second};
@@ -200,7 +207,7 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   }
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
-  if (contender.name == "default")
+  if (contender.name == kDefault)
     foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
 }
 
@@ -222,6 +229,16 @@ Json report(const Setting& setting, const Steps& steps) {
   json["nvme_read_bytes"] = steps.last.nvme_read_bytes;
   json["nvme_write_bytes"] = steps.last.nvme_write_bytes;
   return json;
+}
+
+Json report_ideal(const Steps& steps, const Steps& unlimited) {
+  std::vector<double> ideal_ms;
+  for (std::size_t i = 0; i < steps.step_ms.size(); ++i)
+    ideal_ms.push_back(
+        std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i]}));
+  return {{"processor_ms", median(unlimited.processor_ms)},
+          {"step_ms", bench::distribution(ideal_ms)},
+          {"ratio", bench::compared(steps.step_ms, ideal_ms)}};
 }
 
 // The largest distance from 1 of a tier's median.
@@ -257,11 +274,12 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json.update(report(setting, ours.steps));
+  json["ideal"] = report_ideal(ours.steps, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
   json["planning"] = {{"ms", bench::distribution(ours.forecasts.planning_ms)},
                       {"of_100_steps", median(ours.forecasts.planning_ms) / (100 * median(ours.steps.step_ms))}};
   for (const auto& other : contenders) {
-    if (&other == &ours) continue;
+    if (other.name == kDefault || other.name == kUnlimited) continue;
     json["others"][other.name] = report(setting, other.steps);
     json["speed_over"][other.name] = bench::compared(other.steps.step_ms, ours.steps.step_ms);
   }
@@ -270,7 +288,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
 
 Json run_rounds(const Setting& setting) {
   const Links links = measure_links(setting.link_share);
-  std::vector<Contender> contenders{{"default"}};
+  std::vector<Contender> contenders{{kDefault}, {kUnlimited}};
   for (const auto& other : setting.others) contenders.push_back({other});
   for (int round = 0; round < setting.rounds; ++round)
     for (auto& contender : contenders) run(setting, links, contender);
