@@ -62,6 +62,7 @@ double ms_since(Clock::time_point start) {
 // What one step's update took and moved.
 struct Phase {
   double update_ms;
+  double stalled_ms;  // of it, waiting for moves
   bench::Mix moved;
 };
 
@@ -79,12 +80,15 @@ class Training {
     made_.optimizer.zero_grad();
     made_.engine.backward(bench::loss_of(made_.engine, batches_.next()));
     await_quiet();
-    const bench::Mix before = moved_bytes(made_.engine.stats_so_far());
+    const StepStats so_far = made_.engine.stats_so_far();
+    const bench::Mix before = moved_bytes(so_far);
     made_.optimizer.step();
     await_quiet();
     const StepStats& stats = made_.engine.stats();
     const bench::Mix after = moved_bytes(stats);
-    return {stats.update_ms, {after.read_bytes - before.read_bytes, after.write_bytes - before.write_bytes}};
+    return {stats.update_ms,
+            stalled_ms(stats) - stalled_ms(so_far),
+            {after.read_bytes - before.read_bytes, after.write_bytes - before.write_bytes}};
   }
 
   // How long the moves of a step's update still took after it. Those of the last step may not have been looked at.
@@ -102,6 +106,8 @@ class Training {
 
  private:
   static bench::Mix moved_bytes(const StepStats& stats) { return {stats.nvme_read_bytes, stats.nvme_write_bytes}; }
+
+  static double stalled_ms(const StepStats& stats) { return stats.stall_fetch_ms + stats.stall_evict_ms; }
 
   static double drain_ms(const StepTrace::Step& step) {
     const std::int64_t end_ns = step.phases.back().span.end_ns;  // the update is the last
@@ -156,7 +162,7 @@ class BareKernel {
 
 // Figures of all rounds.
 struct Rounds {
-  std::vector<double> update_ms, limit_ms;
+  std::vector<double> update_ms, stalled_ms, limit_ms;
   bench::Mix moved;     // of the last
   double drain_ms = 0;  // after each
 };
@@ -176,6 +182,7 @@ Rounds measure(const Setting& setting, Training& training, const Limit& limit) {
         foreseen.sum() > 0 ? static_cast<double>(phase.moved.sum()) / static_cast<double>(foreseen.sum()) : 1;
     rounds.limit_ms.push_back(is_first ? before_ms * scale : limit(phase.moved));
     rounds.update_ms.push_back(phase.update_ms);
+    rounds.stalled_ms.push_back(phase.stalled_ms);
     rounds.moved = phase.moved;
   }
   if (rounds.moved.sum() > 0) rounds.drain_ms = median(training.drains_ms());
@@ -200,6 +207,7 @@ Json report(const Setting& setting, const Plan& plan, const Rounds& rounds) {
   json["configuration"]["room"] = setting.room;
   json["configuration"]["block_bytes"] = setting.config().io.block_bytes;
   json["configuration"]["queue_depth"] = setting.config().io.queue_depth;
+  json["stalled_ms"] = bench::distribution(rounds.stalled_ms);
   json["drain_ms"] = rounds.drain_ms;
   json["ratio_of_phase_alone"] = bench::compared(rounds.update_ms, rounds.limit_ms);
   json["nvme_read_bytes"] = rounds.moved.read_bytes;
