@@ -5,12 +5,12 @@
 // Candidates take turns within every round, so what else the machine does hits all alike; the first round is dropped.
 // A pause before each lets libtorch's OpenMP threads stop spinning, which they do for milliseconds after their work and
 // on our cores. Only ratios inside a round mean something on a shared machine: medians over rounds of those are the
-// result. GB/s are by formula, bytes that must be read plus bytes that must be written: `bytes_per_param` says how
-// many; the pass sequences count what one pass would need. Each kernel also runs on one thread over 8 Ki elements that
-// stay in its cache, on each SIMD target: `in_cache_ns` a parameter is its arithmetic; where that, spread over the
-// threads, is most of the time, arithmetic rules the row, else bytes. Arrays are on huge pages where madvise grants
-// them, each shifted by --skew-bytes against the one before: without that, arrays of 2^k bytes meet in the same DRAM
-// banks (update_kernel.hpp).
+// result; beside them stand the ratio of the bests and percentiles. GB/s are by formula, bytes that must be read plus
+// bytes that must be written: `bytes_per_param` says how many; the pass sequences count what one pass would need. Each
+// kernel also runs on one thread over 8 Ki elements that stay in its cache, on each SIMD target: `in_cache_ns` a
+// parameter is its arithmetic; where that, spread over the threads, is most of the time, arithmetic rules the row, else
+// bytes. Arrays are on huge pages where madvise grants them, each shifted by --skew-bytes against the one before:
+// without that, arrays of 2^k bytes meet in the same DRAM banks (update_kernel.hpp).
 //
 //   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 65536] [--cpu-time]    prints one JSON
 //   object
@@ -19,7 +19,6 @@
 #include <cmath>
 #include <cstdint>
 #include <ctime>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <new>
@@ -34,10 +33,11 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "base/median.hpp"
 #include "base/thread_pool.hpp"
+#include "bench/machine.hpp"
+#include "bench/samples.hpp"
 #include "hybrid_adam/array_casts.hpp"
 #include "hybrid_adam/norm.hpp"
 #include "hybrid_adam/update_kernel.hpp"
@@ -89,14 +89,6 @@ struct Candidate {
   Algorithm algorithm = Algorithm::kAdamW;
   std::vector<double> seconds = {};  // one per kept round
 };
-
-std::string cpu_model() {
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  for (std::string line; std::getline(cpuinfo, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
 
 // What the candidates work on: a parameter, its gradient in fp32 and bf16, and its moments in every codec.
 struct Data {
@@ -213,23 +205,24 @@ double in_cache_ns(const Candidate& c, SimdTarget target, const UpdateConstants&
   return *std::min_element(seconds.begin(), seconds.end()) / (kElements * kRepeats) * 1e9;
 }
 
-// Median over the rounds of how much faster `c` was than `other`.
-double speed_over(const Candidate& c, const Candidate& other) {
-  std::vector<double> ratios;
-  for (std::size_t r = 0; r < c.seconds.size(); ++r) ratios.push_back(other.seconds[r] / c.seconds[r]);
-  return median(ratios);
+// How much faster `c` was than `other`, by formula over `scale`: the distribution of the rounds' ratios.
+bench::Json speed_over(const Candidate& c, const Candidate& other, double scale = 1) {
+  std::vector<double> scaled = other.seconds;
+  for (double& seconds : scaled) seconds *= scale;
+  return bench::compared(scaled, c.seconds);
 }
 
-nlohmann::json report(const Candidate& c, const std::vector<Candidate>& all, double elements) {
+bench::Json report(const Candidate& c, const std::vector<Candidate>& all, double elements) {
   const Candidate &rmw = all[0], &torch = all[1], &plain = all[2];
   const double middle = median(c.seconds), best = *std::min_element(c.seconds.begin(), c.seconds.end());
-  nlohmann::json row{
+  bench::Json row{
       {"name", c.name},
       {"bytes_per_param", c.bytes_per_param},
+      {"seconds", bench::distribution(c.seconds)},
       {"mparam_per_s", {{"median", elements / middle / 1e6}, {"best", elements / best / 1e6}}},
       {"gb_per_s",
        {{"median", elements * c.bytes_per_param / middle / 1e9}, {"best", elements * c.bytes_per_param / best / 1e9}}},
-      {"bandwidth_over_rmw3", speed_over(c, rmw) * c.bytes_per_param / rmw.bytes_per_param},
+      {"bandwidth_over_rmw3", speed_over(c, rmw, c.bytes_per_param / rmw.bytes_per_param)},
       {"speed_over_torch", speed_over(c, torch)},
       {"speed_over_adamw", speed_over(c, plain)}};
   for (const Candidate& other : all) {
@@ -268,6 +261,8 @@ std::vector<Candidate> candidates_of(ThreadPool& pool, const Data& d, const Hype
   adamw("adamw_bf16_slot_state_8bit", d.arrays(d.grad_bf16, kBlock8, bf16), "three_passes_bf16");
   adamw("adamw_fp16_slot_state_8bit", d.arrays(d.grad_fp16, kBlock8, fp16), "three_passes_bf16");
   add("sgd_momentum", Algorithm::kSgd, d.arrays(d.grad, kFloat32));
+  add("sgd_momentum_fp32_state_bf16", Algorithm::kSgd, d.arrays(d.grad, kBfloat16));
+  add("sgd_momentum_fp32_state_8bit", Algorithm::kSgd, d.arrays(d.grad, kBlock8));
   add("sgd_momentum_bf16_slot", Algorithm::kSgd, d.arrays(d.grad_bf16, kFloat32, bf16));
   add("sgd_momentum_bf16_slot_state_bf16", Algorithm::kSgd, d.arrays(d.grad_bf16, kBfloat16, bf16));
   add("sgd_momentum_bf16_slot_state_8bit", Algorithm::kSgd, d.arrays(d.grad_bf16, kBlock8, bf16));
@@ -314,16 +309,15 @@ int main(int argc, char** argv) {
     }
   }
 
-  nlohmann::json out{{"bench", "adam"},
-                     {"cpu", cpu_model()},
-                     {"simd", target_name(best_target())},
-                     {"elements", elements},
-                     {"threads", pool.size()},
-                     {"skew_bytes", skew_bytes},
-                     {"rounds", rounds},
-                     {"clock", cpu_time ? "cpu" : "wall"}};
+  bench::Json out{{"bench", "adam"},
+                  {"machine", bench::machine()},
+                  {"elements", elements},
+                  {"threads", pool.size()},
+                  {"skew_bytes", skew_bytes},
+                  {"rounds", rounds},
+                  {"clock", cpu_time ? "cpu" : "wall"}};
   for (const Candidate& c : candidates) {
-    nlohmann::json row = report(c, candidates, static_cast<double>(elements));
+    bench::Json row = report(c, candidates, static_cast<double>(elements));
     if (c.arrays.count != 0) {
       for (SimdTarget target : available_targets()) {
         if (target != SimdTarget::kPortable)
