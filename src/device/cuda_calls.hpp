@@ -53,6 +53,8 @@ class CudaCalls {
   virtual int check_kernels() = 0;
   // Free and all memory of the thread's device, whoever uses it.
   virtual int count_memory(std::uint64_t& free_bytes, std::uint64_t& total_bytes) = 0;
+  // Used memory of `device`, whoever uses it, without making a context; an error where NVML is not to be had.
+  virtual int count_used(int device, std::uint64_t& used_bytes) = 0;
 
   virtual int allocate(void*& memory, std::uint64_t bytes) = 0;
   virtual int free(void* memory) = 0;

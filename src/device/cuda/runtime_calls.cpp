@@ -8,7 +8,8 @@
 
 namespace asterias::device {
 
-bool has_kernels_for_this_device();  // probe_kernel.cu
+bool has_kernels_for_this_device();                                       // probe_kernel.cu
+bool count_used_by_nvml(const char* pci_bus, std::uint64_t& used_bytes);  // nvml_memory.cpp
 
 namespace {
 
@@ -46,6 +47,11 @@ class RuntimeCalls final : public CudaCalls {
     free_bytes = free_now;
     total_bytes = total;
     return error;
+  }
+  int count_used(int device, std::uint64_t& used_bytes) override {
+    char pci_bus[32] = {};
+    if (const int error = taken(cudaDeviceGetPCIBusId(pci_bus, sizeof(pci_bus), device))) return error;
+    return count_used_by_nvml(pci_bus, used_bytes) ? 0 : cudaErrorNotSupported;
   }
 
   int allocate(void*& memory, std::uint64_t bytes) override { return taken(cudaMalloc(&memory, bytes)); }
