@@ -1,4 +1,5 @@
 // The simulated accelerator, and the CUDA one over a fake runtime: what a card does to us, done on order.
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include "base/error.hpp"
 #include "device/cuda_accelerator.hpp"
 #include "device/cuda_device.hpp"
+#include "device/cuda_plugin.hpp"
 #include "device/cuda_stream.hpp"
 #include "device/pinned_memory.hpp"
 #include "device/simulated_accelerator.hpp"
@@ -62,6 +64,26 @@ CATCH_TEST_CASE("a CUDA accelerator is an accelerator and gives everything back"
     check_accelerator(*accelerator);
   }
   CATCH_CHECK(cuda.num_living() == 0);
+}
+
+CATCH_TEST_CASE("a card is an accelerator", "[gpu]") {
+  if (!CudaPlugin::has_driver()) {
+    CATCH_WARN("no NVIDIA driver answers here: NOT RUN, the fake runtime stands in");
+    return;
+  }
+  CudaCalls& calls = CudaPlugin::open().calls();
+  const auto accelerator = open_cuda_accelerator(calls, limit_of(2 * kGiB));
+  check_accelerator(*accelerator);
+  CATCH_CHECK(accelerator->memory_bytes() + accelerator->library_bytes() <= 2 * kGiB);
+  const PinnedMemory pinned(calls, 4 * kMiB);
+  auto back = bytes_of(4 * kMiB, 0);
+  std::memset(pinned.data(), 3, pinned.bytes());
+  Ticket up = accelerator->to_device().copy(accelerator->memory(), pinned.data(), pinned.bytes());
+  start_after(accelerator->compute(), up);
+  accelerator->to_host().wait_for(accelerator->compute().point());
+  accelerator->to_host().copy(back.data(), accelerator->memory(), pinned.bytes()).wait();
+  CATCH_CHECK(back == bytes_of(4 * kMiB, 3));
+  CATCH_WARN("run on " << accelerator->name() << (pinned.is_pinned() ? "" : ", host memory not pinned"));
 }
 
 CATCH_TEST_CASE("a limit covers context, libraries and memory") {
