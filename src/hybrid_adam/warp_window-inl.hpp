@@ -40,9 +40,13 @@ ASTERIAS_FORMULA_INLINE void store_moment(typename Ops::V x, const MomentArray& 
     Ops::store_16(rounded, static_cast<std::uint16_t*>(to.data) + i);
   }
   if constexpr (kCodec == StateCodec::kBlock8) {
+    std::uint8_t& code = static_cast<std::uint8_t*>(to.data)[i];
+    if (!scale.has_codes) {  // all lanes alike
+      code = 0;
+      return;
+    }
     const auto n = BlockCode<Ops, kSigned>::nearest(Ops::mul(kSigned ? Ops::abs(x) : x, Ops::set(scale.inverse)));
-    const std::uint8_t code = kSigned ? Ops::signed_byte(n, x) : static_cast<std::uint8_t>(n);
-    static_cast<std::uint8_t*>(to.data)[i] = scale.has_codes ? code : std::uint8_t{0};
+    code = kSigned ? Ops::signed_byte(n, x) : static_cast<std::uint8_t>(n);
   }
 }
 
