@@ -22,7 +22,7 @@ class DeviceMemory {
  public:
   DeviceMemory(std::shared_ptr<const CudaDevice> device, std::uint64_t bytes)
       : device_(std::move(device)), bytes_(bytes) {
-    device_->check(device_->calls().allocate(memory_, bytes), "taking its memory");
+    device_->check(device_->calls().allocate(device_->index(), memory_, bytes), "taking its memory");
   }
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;

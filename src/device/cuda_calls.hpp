@@ -9,7 +9,8 @@
 //   * Nothing waits for the device but wait_event(), synchronize(), allocate(), free(), and a copy from or to pageable
 //     memory, which CUDA stages.
 //
-// Threading: thread-safe. A thread belongs to device 0 until it calls set_device(). Units: bytes.
+// Threading: thread-safe. A thread belongs to device 0 until it calls set_device(), which launches of kernels go by; no
+// other call leaves a thread elsewhere than it was. Units: bytes.
 #pragma once
 
 #include <cstddef>
@@ -51,20 +52,20 @@ class CudaCalls {
   virtual int set_device(int device) = 0;
   // Says whether the plugin's kernels run on the thread's device.
   virtual int check_kernels() = 0;
-  // Free and all memory of the thread's device, whoever uses it.
-  virtual int count_memory(std::uint64_t& free_bytes, std::uint64_t& total_bytes) = 0;
+  // Free and all memory of `device`, whoever uses it.
+  virtual int count_memory(int device, std::uint64_t& free_bytes, std::uint64_t& total_bytes) = 0;
   // Used memory of `device`, whoever uses it, without making a context; an error where NVML is not to be had.
   virtual int count_used(int device, std::uint64_t& used_bytes) = 0;
 
-  virtual int allocate(void*& memory, std::uint64_t bytes) = 0;
+  virtual int allocate(int device, void*& memory, std::uint64_t bytes) = 0;
   virtual int free(void* memory) = 0;
   virtual int register_host(void* memory, std::uint64_t bytes) = 0;
   virtual int unregister_host(void* memory) = 0;
 
-  virtual int create_stream(StreamHandle& stream) = 0;
+  virtual int create_stream(int device, StreamHandle& stream) = 0;
   virtual int destroy_stream(StreamHandle stream) = 0;
   virtual int synchronize(StreamHandle stream) = 0;
-  virtual int create_event(EventHandle& event) = 0;
+  virtual int create_event(int device, EventHandle& event) = 0;
   virtual int destroy_event(EventHandle event) = 0;
   virtual int record_event(EventHandle event, StreamHandle stream) = 0;
   virtual int query_event(EventHandle event) = 0;

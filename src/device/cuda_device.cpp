@@ -64,7 +64,7 @@ void CudaDevice::adopt_thread() const { check(calls_.set_device(index_), "taking
 
 std::uint64_t CudaDevice::free_bytes() const {
   std::uint64_t free_now = 0, total = 0;
-  check(calls_.count_memory(free_now, total), "counting its memory");
+  check(calls_.count_memory(index_, free_now, total), "counting its memory");
   return free_now;
 }
 
@@ -72,7 +72,7 @@ std::uint64_t CudaDevice::held_bytes() const {
   std::uint64_t used = 0;
   if (calls_.failure(calls_.count_used(index_, used)) != CudaFailure::kNone) {
     std::uint64_t free_now = 0, total = 0;
-    check(calls_.count_memory(free_now, total), "counting its memory");
+    check(calls_.count_memory(index_, free_now, total), "counting its memory");
     used = total - free_now;
   }
   return used - std::min(used, used_before_);

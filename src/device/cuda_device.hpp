@@ -24,10 +24,11 @@ class CudaDevice {
   CudaDevice& operator=(const CudaDevice&) = delete;
 
   CudaCalls& calls() const { return calls_; }
+  int index() const { return index_; }
   const CudaDeviceFacts& facts() const { return facts_; }
   const std::string& name() const { return name_; }  // "cuda:0 (NVIDIA H200)"
 
-  // Puts the calling thread on the device: before its first launch, and before it makes or waits for anything.
+  // Puts the calling thread on the device: before it launches its first kernel.
   void adopt_thread() const;
 
   // Counts free memory, whoever may take it.

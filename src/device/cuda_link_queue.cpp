@@ -71,12 +71,7 @@ bool CudaLinkQueue::State::take(Copy& copy) {
   return true;
 }
 
-// A thread that cannot be put on the device finds out when it waits.
 void CudaLinkQueue::State::work() {
-  try {
-    device->adopt_thread();
-  } catch (const CudaError&) {
-  }
   for (Copy copy; take(copy);) {
     copy.promise.begin();
     std::exception_ptr error = wait_for_end(copy);

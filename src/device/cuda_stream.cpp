@@ -53,7 +53,7 @@ EventHandle CudaEvents::take() {
     }
   }
   EventHandle event;
-  device_->check(device_->calls().create_event(event), "making an event");
+  device_->check(device_->calls().create_event(device_->index(), event), "making an event");
   return event;
 }
 
@@ -64,7 +64,7 @@ void CudaEvents::give_back(EventHandle event) noexcept {
 
 CudaStream::CudaStream(std::shared_ptr<CudaEvents> events)
     : events_(std::move(events)), device_(events_->device()), is_own_(true) {
-  device_.check(device_.calls().create_stream(stream_), "making a stream");
+  device_.check(device_.calls().create_stream(device_.index(), stream_), "making a stream");
 }
 
 CudaStream::CudaStream(std::shared_ptr<CudaEvents> events, StreamHandle foreign)

@@ -1,6 +1,6 @@
 // A stream of a CUDA device and its points, which are events from a pool.
 //
-// Threading: thread-safe; making and ending a stream needs a thread that has adopted the device.
+// Threading: thread-safe.
 #pragma once
 
 #include <memory>

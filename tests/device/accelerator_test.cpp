@@ -158,7 +158,7 @@ CATCH_TEST_CASE("another library's stream is used and left alone") {
   FakeCudaCalls cuda;
   StreamHandle theirs;
   cuda.set_device(0);
-  cuda.create_stream(theirs);
+  cuda.create_stream(0, theirs);
   CudaOptions options = limit_of(400 * kMiB);
   options.uses_foreign_stream = true;
   options.compute_stream = theirs;

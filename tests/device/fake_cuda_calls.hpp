@@ -75,11 +75,11 @@ class FakeCudaCalls final : public CudaCalls {
     return 0;
   }
   int check_kernels() override { return kernel_error; }
-  int count_memory(std::uint64_t& free_bytes, std::uint64_t& total_bytes) override {
+  int count_memory(int index, std::uint64_t& free_bytes, std::uint64_t& total_bytes) override {
     if (is_lost) return kLost;
-    const Device& device = devices.at(static_cast<std::size_t>(opened_.load()));
+    const Device& device = devices.at(static_cast<std::size_t>(index));
     total_bytes = device.total_bytes;
-    free_bytes = total_bytes - used_bytes(opened_);
+    free_bytes = total_bytes - used_bytes(index);
     return 0;
   }
   int count_used(int device, std::uint64_t& bytes) override {
@@ -87,10 +87,10 @@ class FakeCudaCalls final : public CudaCalls {
     return count_used_error;
   }
 
-  int allocate(void*& memory, std::uint64_t bytes) override {
+  int allocate(int device, void*& memory, std::uint64_t bytes) override {
     if (is_lost) return kLost;
     std::uint64_t free_bytes = 0, total = 0;
-    count_memory(free_bytes, total);
+    count_memory(device, free_bytes, total);
     if (bytes > free_bytes) return kOutOfMemory;
     const std::lock_guard lock(mutex_);
     // Only the first bytes are real: nobody copies as much as a card holds.
@@ -114,7 +114,7 @@ class FakeCudaCalls final : public CudaCalls {
     return registered_.erase(memory) == 1 ? 0 : kOther;
   }
 
-  int create_stream(StreamHandle& stream) override {
+  int create_stream(int, StreamHandle& stream) override {
     if (is_lost) return kLost;
     auto made = std::make_unique<Worker>(is_held_);
     stream.driver_stream = made.get();
@@ -134,13 +134,13 @@ class FakeCudaCalls final : public CudaCalls {
   int synchronize(StreamHandle stream) override {
     if (is_lost) return kLost;
     EventHandle event;
-    create_event(event);
+    create_event(opened_, event);
     record_event(event, stream);
     const int error = wait_event(event);
     destroy_event(event);
     return error;
   }
-  int create_event(EventHandle& event) override {
+  int create_event(int, EventHandle& event) override {
     if (is_lost) return kLost;
     auto made = std::make_unique<Event>();
     event.driver_event = made.get();

@@ -22,6 +22,24 @@ int taken(cudaError_t error) {
   return error;
 }
 
+// Puts the calling thread on a device for a scope, and then back to where its owner wants it.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    cudaGetDevice(&before_);
+    if (device != before_) cudaSetDevice(device);
+    device_ = device;
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+  ~OnDevice() {
+    if (device_ != before_) cudaSetDevice(before_);
+  }
+
+ private:
+  int before_ = 0, device_ = 0;
+};
+
 class RuntimeCalls final : public CudaCalls {
  public:
   int count_devices(int& count) override { return taken(cudaGetDeviceCount(&count)); }
@@ -41,7 +59,8 @@ class RuntimeCalls final : public CudaCalls {
 
   int check_kernels() override { return has_kernels_for_this_device() ? 0 : cudaErrorNoKernelImageForDevice; }
 
-  int count_memory(std::uint64_t& free_bytes, std::uint64_t& total_bytes) override {
+  int count_memory(int device, std::uint64_t& free_bytes, std::uint64_t& total_bytes) override {
+    const OnDevice on(device);
     std::size_t free_now = 0, total = 0;
     const int error = taken(cudaMemGetInfo(&free_now, &total));
     free_bytes = free_now;
@@ -54,14 +73,18 @@ class RuntimeCalls final : public CudaCalls {
     return count_used_by_nvml(pci_bus, used_bytes) ? 0 : cudaErrorNotSupported;
   }
 
-  int allocate(void*& memory, std::uint64_t bytes) override { return taken(cudaMalloc(&memory, bytes)); }
+  int allocate(int device, void*& memory, std::uint64_t bytes) override {
+    const OnDevice on(device);
+    return taken(cudaMalloc(&memory, bytes));
+  }
   int free(void* memory) override { return taken(cudaFree(memory)); }
   int register_host(void* memory, std::uint64_t bytes) override {
     return taken(cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
   }
   int unregister_host(void* memory) override { return taken(cudaHostUnregister(memory)); }
 
-  int create_stream(StreamHandle& stream) override {
+  int create_stream(int device, StreamHandle& stream) override {
+    const OnDevice on(device);
     cudaStream_t made = nullptr;
     const int error = taken(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking));
     stream.driver_stream = made;
@@ -70,7 +93,8 @@ class RuntimeCalls final : public CudaCalls {
   int destroy_stream(StreamHandle stream) override { return taken(cudaStreamDestroy(stream_of(stream))); }
   int synchronize(StreamHandle stream) override { return taken(cudaStreamSynchronize(stream_of(stream))); }
 
-  int create_event(EventHandle& event) override {
+  int create_event(int device, EventHandle& event) override {
+    const OnDevice on(device);
     cudaEvent_t made = nullptr;
     const int error = taken(cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventBlockingSync));
     event.driver_event = made;
