@@ -84,5 +84,5 @@ function(asterias_cuda_plugin)
   target_compile_options(asterias_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>"
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;$<$<BOOL:${ASTERIAS_WERROR}>:-Werror>>")
   target_link_options(asterias_cuda PRIVATE "LINKER:-z,defs" "LINKER:-z,now" "LINKER:--exclude-libs,ALL")
-  install(TARGETS asterias_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(TARGETS asterias_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" OPTIONAL)
 endfunction()

@@ -142,7 +142,6 @@ class RuntimeCalls final : public CudaCalls {
       case cudaErrorAssert:
       case cudaErrorECCUncorrectable:
       case cudaErrorNvlinkUncorrectable:
-      case cudaErrorContained:
       case cudaErrorDeviceUninitialized:
       case cudaErrorContextIsDestroyed:
       case cudaErrorExternalDevice:
