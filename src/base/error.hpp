@@ -97,6 +97,26 @@ class LossScaleError : public Error {
   double loss_scale_;
 };
 
+// An accelerator that was asked for cannot be had, or has failed. What lay on the drive is as it was; a run resumes
+// from its last checkpoint.
+class CudaError : public Error {
+ public:
+  enum class Cause : std::uint8_t {
+    kNoDriver,      // no NVIDIA driver answers
+    kNoPlugin,      // libasterias_cuda.so is missing, or of another build
+    kNoSuchDevice,  // fewer devices than asked for, or one that these kernels were not built for
+    kBusy,          // another process holds the device, or its memory
+    kTooSmall,      // it has less memory than asked for
+    kLost,          // it stopped answering in the middle of the run
+    kFailed,        // a call was refused for another reason
+  };
+  CudaError(Cause cause, const std::string& message) : Error(message), cause_(cause) {}
+  Cause cause() const { return cause_; }
+
+ private:
+  Cause cause_;
+};
+
 // A call that the present state does not allow.
 class StateError : public Error {
  public:

@@ -20,7 +20,8 @@ struct Ticket::Promise::State {
   std::exception_ptr error;
   Clock::time_point started_at = Clock::now();
   Clock::time_point ended_at;
-  std::weak_ptr<Queued> queued;  // set before there is a ticket
+  std::weak_ptr<Queued> queued;  // set, as the point, before there is a ticket
+  SharedPoint point;
 
   void hurry() const noexcept {
     if (done.load(std::memory_order_acquire)) return;
@@ -38,6 +39,8 @@ struct Ticket::Promise::State {
 Ticket::Promise::Promise() : state_(std::make_shared<State>()) {}
 
 void Ticket::Promise::tell_when_awaited(std::weak_ptr<Queued> queued) noexcept { state_->queued = std::move(queued); }
+
+void Ticket::Promise::set_point(SharedPoint point) noexcept { state_->point = std::move(point); }
 
 void Ticket::Promise::begin() noexcept {
   const std::lock_guard lock(state_->mutex);
@@ -80,6 +83,8 @@ bool Ticket::done() const noexcept { return !state_ || state_->done.load(std::me
 
 Ticket::Clock::time_point Ticket::started_at() const noexcept { return state_->started_at; }
 Ticket::Clock::time_point Ticket::ended_at() const noexcept { return state_->ended_at; }
+
+SharedPoint Ticket::point() const noexcept { return state_ ? state_->point : nullptr; }
 
 void Ticket::hurry() const noexcept {
   if (state_) state_->hurry();

@@ -17,6 +17,8 @@
 #include <exception>
 #include <memory>
 
+#include "device/stream_point.hpp"
+
 namespace asterias::device {
 
 class Ticket {
@@ -41,6 +43,8 @@ class Ticket {
     void complete(std::exception_ptr error = nullptr) noexcept;
     // Has `queued` told when somebody waits. REQUIRES: before ticket().
     void tell_when_awaited(std::weak_ptr<Queued> queued) noexcept;
+    // Names the point that a stream may wait for in place of the host. REQUIRES: before ticket().
+    void set_point(SharedPoint point) noexcept;
     Ticket ticket() const;  // REQUIRES: called once, before complete() may be.
 
    private:
@@ -63,6 +67,10 @@ class Ticket {
   Clock::time_point started_at() const noexcept;
   Clock::time_point ended_at() const noexcept;
   bool is_of_transfer() const noexcept { return state_ != nullptr; }
+
+  // What a stream may wait for in place of the host; null where only the host can (a drive's transfer, a thread's
+  // copy).
+  SharedPoint point() const noexcept;
 
   // Says that somebody waits, as wait() and the destructor do by themselves. Never blocks on the transfer.
   void hurry() const noexcept;

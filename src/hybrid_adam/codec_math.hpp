@@ -92,7 +92,6 @@ template <class Ops, bool kSigned>
 struct BlockCode {
   using V = typename Ops::V;
   using U = typename Ops::U;
-  static constexpr const DynamicCode& kCode = kSigned ? kSignedCode : kUnsignedCode;
 
   // Decodes the elements at `codes`, of a block with the absmax `scale`.
   static ASTERIAS_FORMULA_INLINE V decode(const std::uint8_t* codes, V scale) {
@@ -109,24 +108,26 @@ struct BlockCode {
 
   // Finds n of the number that is nearest to y in [0, 1.0001], in the low byte; unsigned: 0 for 0 only.
   static ASTERIAS_FORMULA_INLINE U nearest(V y) {
-    const U guess = Ops::scaled_high_half(Ops::bits(y), kCode.group_base, kCode.group_factor);
-    const U group = Ops::add_one_where_ge(guess, y, look_up(kCode.next, guess));
-    V from_first = Ops::sub(y, look_up(kCode.first, group));
+    const U guess = Ops::scaled_high_half(Ops::bits(y), code().group_base, code().group_factor);
+    const U group = Ops::add_one_where_ge(guess, y, look_up(code().next, guess));
+    V from_first = Ops::sub(y, look_up(code().first, group));
     if constexpr (!kSigned) from_first = Ops::max(from_first, Ops::set(0.0f));  // below the smallest number
-    const U below = Ops::bits(Ops::mul_add(from_first, look_up(kCode.inverse_step, group), Ops::set(kIntegerBits)));
+    const U below = Ops::bits(Ops::mul_add(from_first, look_up(code().inverse_step, group), Ops::set(kIntegerBits)));
     // Beyond a decade's last number rounding goes on to one more; there are 2^group.
+    constexpr std::uint32_t kIntegerZero = std::bit_cast<std::uint32_t>(kIntegerBits);
     const U size = Ops::power_of_two(group);
-    const U last = Ops::add_bits(size, Ops::set_bits(std::bit_cast<std::uint32_t>(kIntegerBits) - 1));
+    const U last = Ops::add_bits(size, Ops::set_bits(kIntegerZero - 1));
     return Ops::add_bits(Ops::min_bits(below, last), kSigned ? size : last);
   }
 
  private:
+  static ASTERIAS_FORMULA_INLINE const DynamicCode& code() { return Ops::template code<kSigned>(); }
   static ASTERIAS_FORMULA_INLINE V look_up(const DynamicCode::Table& table, U index) {
     return Ops::lookup(Ops::load_table(table.data()), index);
   }
   static ASTERIAS_FORMULA_INLINE V number_of(V n, V n_of_group) {
     const U group = Ops::template shift_right<23>(Ops::bits(n_of_group));
-    return Ops::mul_add(n, look_up(kCode.step, group), look_up(kCode.base, group));
+    return Ops::mul_add(n, look_up(code().step, group), look_up(code().base, group));
   }
 };
 
@@ -150,11 +151,27 @@ inline void decode_block(const MomentArray& from, float* to) {
   }
 }
 
-// Encodes a block of 256 moments of which `scale` is the largest magnitude. No exp_avg_sq is negative.
+// What a block's largest magnitude says of how the block is stored.
+struct BlockScale {
+  float absmax;    // NaN where the block is NaN as a whole, 0 where it is zeros
+  float inverse;   // 1 / absmax, where there are codes
+  bool has_codes;  // false: all bytes are 0
+};
+
+// REQUIRES: `largest` is the bits of a magnitude.
+template <class Ops>
+ASTERIAS_FORMULA_INLINE BlockScale block_scale(std::uint32_t largest) {
+  const float scale = std::bit_cast<float>(largest);
+  const bool is_finite = largest < 0x7f800000;
+  if (is_finite && scale >= kTinyAbsmax) return {scale, 1.0f / scale, true};
+  return {is_finite ? 0.0f : std::bit_cast<float>(0x7fc00000), 0.0f, false};
+}
+
+// Encodes a block of 256 moments by its scale. No exp_avg_sq is negative.
 template <class Ops, bool kSigned>
-inline void encode_scaled(const float* from, float scale, std::uint8_t* codes) {
+inline void encode_scaled(const float* from, float inverse_scale, std::uint8_t* codes) {
   using Code = BlockCode<Ops, kSigned>;
-  const typename Ops::V inverse = Ops::set(1.0f / scale);
+  const typename Ops::V inverse = Ops::set(inverse_scale);
   for (std::size_t i = 0; i < kBlock8Elements; i += 4 * Ops::kLanes) {
     typename Ops::V x[4];
     typename Ops::U n[4];
@@ -171,13 +188,9 @@ inline void encode_scaled(const float* from, float scale, std::uint8_t* codes) {
 template <class Ops, bool kSigned>
 inline void encode_block(const float* from, std::uint32_t largest, const MomentArray& to) {
   auto* const codes = static_cast<std::uint8_t*>(to.data);
-  const float scale = std::bit_cast<float>(largest);
-  const bool is_finite = largest < 0x7f800000;
-  if (is_finite && scale >= kTinyAbsmax) {
-    *to.absmax = scale;
-    return encode_scaled<Ops, kSigned>(from, scale, codes);
-  }
-  *to.absmax = is_finite ? 0.0f : std::bit_cast<float>(0x7fc00000);
+  const BlockScale scale = block_scale<Ops>(largest);
+  *to.absmax = scale.absmax;
+  if (scale.has_codes) return encode_scaled<Ops, kSigned>(from, scale.inverse, codes);
   std::memset(codes, 0, kBlock8Elements);
 }
 

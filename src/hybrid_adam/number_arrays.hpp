@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hybrid_adam/host_device.hpp"
+
 namespace asterias::hybrid_adam {
 
 enum class NumberType : std::uint8_t { kFloat32, kBfloat16, kFloat16 };
@@ -37,7 +39,7 @@ struct ConstNumbers {
   constexpr ConstNumbers(const void* values, NumberType of) : data(values), type(of) {}
 
   // Points at element `begin`; null stays null.
-  ConstNumbers from(std::size_t begin) const {
+  ASTERIAS_HD ConstNumbers from(std::size_t begin) const {
     return {data ? static_cast<const std::byte*>(data) + begin * size_bytes(type) : nullptr, type};
   }
 };
@@ -53,7 +55,7 @@ struct Numbers16 {
   constexpr Numbers16(Float16* values) : data(values), type(NumberType::kFloat16) {}
   constexpr Numbers16(void* values, NumberType of) : data(values), type(of) {}
 
-  Numbers16 from(std::size_t begin) const {
+  ASTERIAS_HD Numbers16 from(std::size_t begin) const {
     return {data ? static_cast<std::byte*>(data) + begin * size_bytes(type) : nullptr, type};
   }
 };
@@ -98,7 +100,7 @@ struct MomentArray {
   explicit constexpr operator bool() const { return data != nullptr; }
 
   // Points at element `begin`, for kBlock8 a multiple of 256; null stays null.
-  MomentArray from(std::size_t begin) const {
+  ASTERIAS_HD MomentArray from(std::size_t begin) const {
     if (!data) return *this;
     MomentArray rest = *this;
     rest.data = static_cast<std::byte*>(data) + begin * size_bytes(codec);

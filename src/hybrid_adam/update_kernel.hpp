@@ -29,11 +29,9 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
-#include "hybrid_adam/number_arrays.hpp"
-#include "hybrid_adam/rounding_key.hpp"
 #include "hybrid_adam/simd_target.hpp"
+#include "hybrid_adam/update_arrays.hpp"
 #include "hybrid_adam/update_constants.hpp"
 
 namespace asterias {
@@ -41,28 +39,6 @@ class ThreadPool;
 }
 
 namespace asterias::hybrid_adam {
-
-// The arrays of one call, which must not overlap but for param_out and grad; an element's own alignment is enough. An
-// array that the algorithm does not use may be null: exp_avg_sq for kSgd, exp_avg also when momentum is 0.
-struct UpdateArrays {
-  float* param;  // the model's own, or its fp32 master
-  ConstNumbers grad;
-  MomentArray exp_avg;     // Adam: first moment; SGD: momentum buffer
-  MomentArray exp_avg_sq;  // Adam: second moment
-  std::size_t count;
-  Numbers16 param_out = {};  // the new parameter rounded to 16 bits; null: none
-
-  // For coded moments: where in its tensor element 0 is, which for 8-bit ones must be a multiple of 256 (the arrays
-  // then belong to one tensor), and the noise that bf16 ones are rounded with.
-  std::uint64_t first_element = 0;
-  RoundingKey rounding = {};
-
-  // Cuts out elements [begin, begin + count), with 8-bit moments from a multiple of 256; null stays null.
-  UpdateArrays part(std::size_t begin, std::size_t part_count) const {
-    return {param + begin, grad.from(begin),      exp_avg.from(begin),   exp_avg_sq.from(begin),
-            part_count,    param_out.from(begin), first_element + begin, rounding};
-  }
-};
 
 // Elements that update_parallel gives to a thread at a time: 64 Ki, so 1.75 MiB of traffic for Adam in fp32. A multiple
 // of 256, so no block of 8-bit moments is cut.

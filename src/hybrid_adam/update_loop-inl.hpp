@@ -58,12 +58,12 @@ struct FloatLoop {
 };
 
 template <class Ops, bool kDecay, Momentum kMomentum, class Loop>
-inline void run_sgd_momentum(const UpdateConstants& c, const Loop& loop) {
+ASTERIAS_HD inline void run_sgd_momentum(const UpdateConstants& c, const Loop& loop) {
   c.nesterov ? loop.run(SgdRule<Ops, kDecay, kMomentum, true>(c)) : loop.run(SgdRule<Ops, kDecay, kMomentum, false>(c));
 }
 
 template <class Ops, bool kDecay, class Loop>
-inline void run_sgd(const UpdateConstants& c, const Loop& loop) {
+ASTERIAS_HD inline void run_sgd(const UpdateConstants& c, const Loop& loop) {
   if (!c.has_momentum) return loop.run(SgdRule<Ops, kDecay, Momentum::kNone, false>(c));
   if (c.first_step) return run_sgd_momentum<Ops, kDecay, Momentum::kFirstStep>(c, loop);
   run_sgd_momentum<Ops, kDecay, Momentum::kLaterStep>(c, loop);
@@ -71,7 +71,7 @@ inline void run_sgd(const UpdateConstants& c, const Loop& loop) {
 
 // Runs `loop` with the rule that `algorithm` and `c` ask for. Without decay Adam and AdamW are one rule.
 template <class Ops, class Loop>
-inline void run_rule(Algorithm algorithm, const UpdateConstants& c, const Loop& loop) {
+ASTERIAS_HD inline void run_rule(Algorithm algorithm, const UpdateConstants& c, const Loop& loop) {
   if (algorithm == Algorithm::kSgd)
     return c.has_weight_decay ? run_sgd<Ops, true>(c, loop) : run_sgd<Ops, false>(c, loop);
   if (!c.has_weight_decay) return loop.run(AdamRule<Ops, false, false>(c));

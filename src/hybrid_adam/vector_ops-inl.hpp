@@ -79,6 +79,10 @@ struct VectorOps {
     return hn::PromoteTo(D(), hn::LoadU(D16(), reinterpret_cast<const hwy::float16_t*>(from)));
   }
 
+  template <bool kSigned>
+  static HWY_INLINE const DynamicCode& code() {
+    return kSigned ? kSignedCode : kUnsignedCode;
+  }
 #if HWY_TARGET == HWY_AVX3
   static HWY_INLINE Table load_table(const float* entries) {
     return V{_mm512_broadcast_f32x8(_mm256_loadu_ps(entries))};

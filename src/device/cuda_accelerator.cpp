@@ -1,0 +1,105 @@
+#include "device/cuda_accelerator.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/byte_size.hpp"
+#include "base/error.hpp"
+#include "device/cuda_device.hpp"
+#include "device/cuda_link_queue.hpp"
+#include "device/cuda_stream.hpp"
+
+namespace asterias::device {
+namespace {
+
+using Cause = CudaError::Cause;
+
+constexpr std::uint64_t kGranuleBytes = 2 * kMiB;  // what the driver rounds allocations up to
+
+// Memory of the device in one piece.
+class DeviceMemory {
+ public:
+  DeviceMemory(std::shared_ptr<const CudaDevice> device, std::uint64_t bytes)
+      : device_(std::move(device)), bytes_(bytes) {
+    device_->check(device_->calls().allocate(device_->index(), memory_, bytes), "taking its memory");
+  }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  ~DeviceMemory() { device_->calls().free(memory_); }
+
+  std::byte* data() const { return static_cast<std::byte*>(memory_); }
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  const std::shared_ptr<const CudaDevice> device_;
+  const std::uint64_t bytes_;
+  void* memory_ = nullptr;
+};
+
+void refuse_limit_beyond(const CudaDevice& device, std::uint64_t limit) {
+  throw CudaError(Cause::kTooSmall, "tiers.gpu.limit is " + format_bytes(limit) + ", " + device.name() + " has " +
+                                        format_bytes(device.facts().total_bytes) +
+                                        " in all; set the limit to that or less, or leave it out");
+}
+
+// Counts what the limit leaves for memory() once context and libraries have theirs.
+std::uint64_t memory_within_limit(const CudaDevice& device, const CudaOptions& options) {
+  const std::uint64_t total = device.facts().total_bytes;
+  const bool is_limited = options.limit_bytes != UINT64_MAX;
+  if (is_limited && options.limit_bytes > total) refuse_limit_beyond(device, options.limit_bytes);
+  const std::uint64_t libraries = device.held_bytes() + options.library_growth_bytes;
+  const std::uint64_t there = device.free_bytes() - std::min(device.free_bytes(), options.library_growth_bytes);
+  const std::uint64_t wanted = is_limited ? options.limit_bytes - std::min(options.limit_bytes, libraries) : there;
+  if (is_limited && wanted < kGranuleBytes)
+    throw CudaError(Cause::kTooSmall, "tiers.gpu.limit is " + format_bytes(options.limit_bytes) +
+                                          ", and context and "
+                                          "libraries take " +
+                                          format_bytes(libraries) + " of " + device.name() + "; raise the limit");
+  if (wanted > there || there < kGranuleBytes)
+    throw CudaError(Cause::kBusy, device.name() + " has " + format_bytes(device.free_bytes()) + " free of " +
+                                      format_bytes(total) + ", " + format_bytes(wanted) + " are asked for besides " +
+                                      format_bytes(libraries) +
+                                      " of context and libraries; end what else uses it (nvidia-smi names it), or set "
+                                      "tiers.gpu.limit lower");
+  return wanted / kGranuleBytes * kGranuleBytes;
+}
+
+class CudaAccelerator final : public Accelerator {
+ public:
+  CudaAccelerator(std::shared_ptr<const CudaDevice> device, const CudaOptions& options)
+      : device_(std::move(device)),
+        events_(std::make_shared<CudaEvents>(device_)),
+        memory_(device_, memory_within_limit(*device_, options)),
+        compute_(options.uses_foreign_stream ? std::make_unique<CudaStream>(events_, options.compute_stream)
+                                             : std::make_unique<CudaStream>(events_)),
+        to_device_(device_, events_, "copying to the device"),
+        to_host_(device_, events_, "copying to the host") {}
+
+  const std::string& name() const override { return device_->name(); }
+  std::byte* memory() const override { return memory_.data(); }
+  std::uint64_t memory_bytes() const override { return memory_.bytes(); }
+  std::uint64_t library_bytes() const override {
+    const std::uint64_t held = device_->held_bytes();
+    return held - std::min(held, memory_.bytes());
+  }
+  void adopt_thread() override { device_->adopt_thread(); }
+  Stream& compute() override { return *compute_; }
+  LinkQueue& to_device() override { return to_device_; }
+  LinkQueue& to_host() override { return to_host_; }
+
+ private:
+  const std::shared_ptr<const CudaDevice> device_;
+  const std::shared_ptr<CudaEvents> events_;
+  const DeviceMemory memory_;
+  const std::unique_ptr<CudaStream> compute_;
+  CudaLinkQueue to_device_, to_host_;
+};
+
+}  // namespace
+
+std::unique_ptr<Accelerator> open_cuda_accelerator(CudaCalls& calls, const CudaOptions& options) {
+  return std::make_unique<CudaAccelerator>(std::make_shared<const CudaDevice>(calls, options.index), options);
+}
+
+}  // namespace asterias::device

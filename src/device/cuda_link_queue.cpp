@@ -1,0 +1,109 @@
+#include "device/cuda_link_queue.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace asterias::device {
+namespace {
+
+// A copy that has been enqueued, or an error instead.
+struct Copy {
+  Ticket::Promise promise;
+  SharedPoint point;
+  std::exception_ptr error;
+};
+
+std::exception_ptr wait_for_end(const Copy& copy) noexcept {
+  if (copy.error) return copy.error;
+  try {
+    copy.point->wait();
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+}  // namespace
+
+struct CudaLinkQueue::State {
+  State(std::shared_ptr<const CudaDevice> of, std::shared_ptr<CudaEvents> events, const char* doing)
+      : device(std::move(of)), what(doing), stream(std::move(events)), worker([this] { work(); }) {}
+  ~State();
+
+  SharedPoint enqueue(std::byte* to, const std::byte* from, std::size_t bytes);
+  bool take(Copy& copy);  // false: nothing left and stopping
+  void work();
+
+  const std::shared_ptr<const CudaDevice> device;
+  const char* const what;
+  CudaStream stream;
+  std::mutex mutex;  // held while a copy is enqueued, so that tickets stand in the stream's order
+  std::condition_variable submitted;
+  std::deque<Copy> queue;
+  bool stopping = false;
+  std::thread worker;  // the last member: it starts when the others are there
+};
+
+CudaLinkQueue::State::~State() {
+  {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+  }
+  submitted.notify_all();
+  worker.join();
+}
+
+SharedPoint CudaLinkQueue::State::enqueue(std::byte* to, const std::byte* from, std::size_t bytes) {
+  if (bytes > 0) device->check(device->calls().copy(to, from, bytes, stream.handle()), what);
+  return stream.point();
+}
+
+bool CudaLinkQueue::State::take(Copy& copy) {
+  std::unique_lock lock(mutex);
+  submitted.wait(lock, [this] { return stopping || !queue.empty(); });
+  if (queue.empty()) return false;
+  copy = std::move(queue.front());
+  queue.pop_front();
+  return true;
+}
+
+void CudaLinkQueue::State::work() {
+  for (Copy copy; take(copy);) {
+    copy.promise.begin();
+    std::exception_ptr error = wait_for_end(copy);
+    copy.point.reset();
+    copy.promise.complete(std::move(error));
+  }
+}
+
+CudaLinkQueue::CudaLinkQueue(std::shared_ptr<const CudaDevice> device, std::shared_ptr<CudaEvents> events,
+                             const char* what)
+    : state_(std::make_unique<State>(std::move(device), std::move(events), what)) {}
+
+CudaLinkQueue::~CudaLinkQueue() = default;
+
+Ticket CudaLinkQueue::copy(std::byte* to, const std::byte* from, std::size_t bytes) {
+  Copy copy;
+  const std::lock_guard lock(state_->mutex);
+  try {
+    copy.point = state_->enqueue(to, from, bytes);
+    copy.promise.set_point(copy.point);
+  } catch (...) {
+    copy.error = std::current_exception();
+  }
+  Ticket ticket = copy.promise.ticket();
+  state_->queue.push_back(std::move(copy));
+  state_->submitted.notify_one();
+  return ticket;
+}
+
+void CudaLinkQueue::wait_for(const SharedPoint& point) {
+  const std::lock_guard lock(state_->mutex);
+  state_->stream.wait_for(point);
+}
+
+}  // namespace asterias::device

@@ -1,0 +1,306 @@
+// A CUDA runtime of host memory and threads: streams are queues with a worker each, events are what they say they are,
+// and everything goes wrong as a test orders.
+//
+// Unlike a card it can be slow on order: hold() keeps a stream from going on until release().
+//
+// Threading: thread-safe; orders are given before the calls they are meant for.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "device/cuda_calls.hpp"
+
+namespace asterias::device::tests {
+
+class FakeCudaCalls final : public CudaCalls {
+ public:
+  // Error numbers, as CudaFailure names them.
+  static constexpr int kNotReady = 1, kNoDriver = 2, kNoDevice = 3, kBusy = 4, kOutOfMemory = 5, kLost = 6, kOther = 7;
+
+  struct Device {
+    std::string name;
+    std::uint64_t total_bytes;
+    std::uint64_t others_bytes = 0;  // used by other processes
+  };
+  std::vector<Device> devices{{"Fake 24", std::uint64_t{24} << 30}};
+  std::uint64_t context_bytes = std::uint64_t{300} << 20;
+  std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
+  std::atomic<bool> is_lost{false};
+
+  ~FakeCudaCalls() { release_all(); }
+
+  // Holds every stream that exists or is made from now on, until release_all(). What runs already ends.
+  void hold_all() { set_held(true); }
+  void release_all() { set_held(false); }
+  // The device is gone: what is enqueued never runs, who waits is told.
+  void lose() {
+    is_lost = true;
+    release_all();
+  }
+  std::size_t num_living() const {
+    const std::lock_guard lock(mutex_);
+    return memory_.size() + streams_.size() + events_.size() + registered_.size();
+  }
+
+  int count_devices(int& count) override {
+    count = static_cast<int>(devices.size());
+    return count_error;
+  }
+  int describe_device(int device, CudaDeviceFacts& facts) override {
+    const Device& of = devices.at(static_cast<std::size_t>(device));
+    std::strncpy(facts.name, of.name.c_str(), sizeof(facts.name) - 1);
+    facts.total_bytes = of.total_bytes;
+    facts.major = 8;
+    facts.minor = 9;
+    return 0;
+  }
+  int set_device(int device) override {
+    if (is_lost) return kLost;
+    if (set_device_error != 0) return set_device_error;
+    opened_ = device;
+    return 0;
+  }
+  int check_kernels() override { return kernel_error; }
+  int count_memory(int index, std::uint64_t& free_bytes, std::uint64_t& total_bytes) override {
+    if (is_lost) return kLost;
+    const Device& device = devices.at(static_cast<std::size_t>(index));
+    total_bytes = device.total_bytes;
+    free_bytes = total_bytes - used_bytes(index);
+    return 0;
+  }
+  int count_used(int device, std::uint64_t& bytes) override {
+    bytes = used_bytes(device);
+    return count_used_error;
+  }
+
+  int allocate(int device, void*& memory, std::uint64_t bytes) override {
+    if (is_lost) return kLost;
+    std::uint64_t free_bytes = 0, total = 0;
+    count_memory(device, free_bytes, total);
+    if (bytes > free_bytes) return kOutOfMemory;
+    const std::lock_guard lock(mutex_);
+    // Only the first bytes are real: nobody copies as much as a card holds.
+    constexpr std::uint64_t kReal = std::uint64_t{64} << 20;
+    auto real = std::make_unique<std::byte[]>(std::min(bytes, kReal));
+    memory = real.get();
+    memory_.emplace(memory, std::make_pair(bytes, std::move(real)));
+    return 0;
+  }
+  int free(void* memory) override {
+    const std::lock_guard lock(mutex_);
+    return memory_.erase(memory) == 1 ? 0 : kOther;
+  }
+  int register_host(void* memory, std::uint64_t) override {
+    if (register_error != 0) return register_error;
+    const std::lock_guard lock(mutex_);
+    return registered_.insert(memory).second ? 0 : kOther;
+  }
+  int unregister_host(void* memory) override {
+    const std::lock_guard lock(mutex_);
+    return registered_.erase(memory) == 1 ? 0 : kOther;
+  }
+
+  int create_stream(int, StreamHandle& stream) override {
+    if (is_lost) return kLost;
+    auto made = std::make_unique<Worker>(is_held_);
+    stream.driver_stream = made.get();
+    const std::lock_guard lock(mutex_);
+    streams_.emplace(made.get(), std::move(made));
+    return 0;
+  }
+  int destroy_stream(StreamHandle stream) override {
+    std::unique_ptr<Worker> worker;
+    const std::lock_guard lock(mutex_);
+    const auto found = streams_.find(stream.driver_stream);
+    if (found == streams_.end()) return kOther;
+    worker = std::move(found->second);
+    streams_.erase(found);
+    return 0;
+  }
+  int synchronize(StreamHandle stream) override {
+    if (is_lost) return kLost;
+    EventHandle event;
+    create_event(opened_, event);
+    record_event(event, stream);
+    const int error = wait_event(event);
+    destroy_event(event);
+    return error;
+  }
+  int create_event(int, EventHandle& event) override {
+    if (is_lost) return kLost;
+    auto made = std::make_unique<Event>();
+    event.driver_event = made.get();
+    const std::lock_guard lock(mutex_);
+    events_.emplace(made.get(), std::move(made));
+    return 0;
+  }
+  int destroy_event(EventHandle event) override {
+    const std::lock_guard lock(mutex_);
+    return events_.erase(event.driver_event) == 1 ? 0 : kOther;
+  }
+  int record_event(EventHandle event, StreamHandle stream) override {
+    if (is_lost) return kLost;
+    auto moment = std::make_shared<Moment>();
+    event_of(event).set(moment);
+    return enqueue(stream, [moment] { moment->reach(); });
+  }
+  int query_event(EventHandle event) override {
+    if (is_lost) return kLost;
+    return event_of(event).get()->is_reached() ? 0 : kNotReady;
+  }
+  int wait_event(EventHandle event) override {
+    event_of(event).get()->wait(is_lost);
+    return is_lost ? kLost : 0;
+  }
+  int stream_wait_event(StreamHandle stream, EventHandle event) override {
+    return enqueue(stream, [this, moment = event_of(event).get()] { moment->wait(is_lost); });
+  }
+
+  int copy(void* to, const void* from, std::uint64_t bytes, StreamHandle stream) override {
+    return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  }
+  int fill(void* memory, std::uint8_t byte, std::uint64_t bytes, StreamHandle stream) override {
+    return enqueue(stream, [=] { std::memset(memory, byte, bytes); });
+  }
+
+  // Lets `stream` do `work` in its turn, as a kernel would.
+  int enqueue(StreamHandle stream, std::function<void()> work) {
+    if (is_lost) return kLost;
+    static_cast<Worker*>(stream.driver_stream)->enqueue([this, work = std::move(work)] {
+      if (!is_lost) work();
+    });
+    return 0;
+  }
+
+  CudaFailure failure(int error) override {
+    constexpr CudaFailure kFailures[] = {CudaFailure::kNone,     CudaFailure::kNotReady, CudaFailure::kNoDriver,
+                                         CudaFailure::kNoDevice, CudaFailure::kBusy,     CudaFailure::kOutOfMemory,
+                                         CudaFailure::kLost,     CudaFailure::kOther};
+    return kFailures[error];
+  }
+  const char* error_text(int) override { return "fakeError (as ordered)"; }
+
+ private:
+  // What one recording of an event stands for.
+  class Moment {
+   public:
+    void reach() {
+      const std::lock_guard lock(mutex_);
+      reached_ = true;
+      changed_.notify_all();
+    }
+    bool is_reached() {
+      const std::lock_guard lock(mutex_);
+      return reached_;
+    }
+    // Polls `gone` now and then: nobody will reach the moment of a lost device.
+    void wait(const std::atomic<bool>& gone) {
+      std::unique_lock lock(mutex_);
+      while (!reached_ && !gone) changed_.wait_for(lock, std::chrono::milliseconds(1));
+    }
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool reached_ = false;
+  };
+
+  class Event {
+   public:
+    void set(std::shared_ptr<Moment> moment) {
+      const std::lock_guard lock(mutex_);
+      moment_ = std::move(moment);
+    }
+    std::shared_ptr<Moment> get() {
+      const std::lock_guard lock(mutex_);
+      return moment_;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::shared_ptr<Moment> moment_;
+  };
+
+  class Worker {
+   public:
+    explicit Worker(bool held) : held_(held), thread_([this] { run(); }) {}
+    ~Worker() {
+      {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+        held_ = false;
+      }
+      changed_.notify_all();
+      thread_.join();
+    }
+    void enqueue(std::function<void()> work) {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(work));
+      changed_.notify_all();
+    }
+    void set_held(bool held) {
+      const std::lock_guard lock(mutex_);
+      held_ = held;
+      changed_.notify_all();
+    }
+
+   private:
+    void run() {
+      std::unique_lock lock(mutex_);
+      for (;;) {
+        changed_.wait(lock, [this] { return !held_ && (stopping_ || !queue_.empty()); });
+        if (queue_.empty()) return;
+        const auto work = std::move(queue_.front());
+        queue_.pop_front();
+        lock.unlock();
+        work();
+        lock.lock();
+      }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<std::function<void()>> queue_;
+    bool held_, stopping_ = false;
+    std::thread thread_;  // the last member
+  };
+
+  static Event& event_of(EventHandle event) { return *static_cast<Event*>(event.driver_event); }
+
+  void set_held(bool held) {
+    const std::lock_guard lock(mutex_);
+    is_held_ = held;
+    for (auto& [stream, worker] : streams_) worker->set_held(held);
+  }
+  std::uint64_t used_bytes(int device) const {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t used = devices.at(static_cast<std::size_t>(device)).others_bytes;
+    if (opened_ == device) used += context_bytes;
+    for (const auto& [address, memory] : memory_) used += memory.first;
+    return used;
+  }
+
+  mutable std::mutex mutex_;
+  std::atomic<int> opened_{-1};
+  bool is_held_ = false;
+  std::map<void*, std::pair<std::uint64_t, std::unique_ptr<std::byte[]>>> memory_;
+  std::set<void*> registered_;
+  std::map<void*, std::unique_ptr<Event>> events_;
+  std::map<void*, std::unique_ptr<Worker>> streams_;
+};
+
+}  // namespace asterias::device::tests
