@@ -40,9 +40,18 @@ class EarlyUpdates {
   // pinned on the cpu tier meanwhile.
   template <class Update>
   void advance(const Update& update) {
+    if (num_waits_ > 0) {
+      --num_waits_;
+      return;
+    }
     for (std::size_t at = 0; at < std::min(pending_.size(), kMostTries);) {
       const std::size_t place = pending_[at];
-      if (!residency_.try_shadow(chunks_[place].lists)) {
+      const auto outcome = residency_.try_shadow(chunks_[place].lists);
+      if (outcome == Residency::Shadowing::kNoRoom) {
+        num_waits_ = kMomentsWithoutRoom;
+        return;
+      }
+      if (outcome == Residency::Shadowing::kNotThere) {
         ++at;
         continue;
       }
@@ -65,6 +74,8 @@ class EarlyUpdates {
 
  private:
   static constexpr std::size_t kMostTries = 16;
+  // Looking for room costs as much as a small operator: where there was none, there is none for a while.
+  static constexpr int kMomentsWithoutRoom = 16;
 
   struct Chunk {
     UpdatePipeline::Lists lists;
@@ -79,6 +90,7 @@ class EarlyUpdates {
   Residency& residency_;
   std::vector<Chunk> chunks_;        // by place
   std::deque<std::size_t> pending_;  // places that are ready and not done
+  int num_waits_ = 0;
   std::vector<std::size_t> order_;
   std::size_t num_ordered_ = 0;
 };

@@ -130,10 +130,10 @@ class Residency {
 
   // ---- shadows: what an update computes before it may show
   // Gives each list that is wanted for writing a shadow without content, and pins all on the cpu tier: what is read or
-  // rewritten, and the shadows. False, without effect, where that would take waiting: something is not there or is
-  // pinned, or there is no room that is free or used later anyway. On a cpu tier that computes also where there is no
-  // move to hide: nothing that is rewritten has a copy below.
-  bool try_shadow(std::span<const Want> wants);
+  // rewritten, and the shadows. Else, without effect, says what would have to be waited for: something is not there or
+  // is pinned, or there is no room that is free or used later anyway.
+  enum class Shadowing : std::uint8_t { kDone, kNotThere, kNoRoom };
+  Shadowing try_shadow(std::span<const Want> wants);
   // Unpins what try_shadow pinned. The shadows have their content now, and move as all residents do.
   void release_shadows(std::span<const Want> wants) noexcept;
   // Lets each list have its shadow's content for its own. False, without effect, where one has lost its shadow to

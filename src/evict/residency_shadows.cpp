@@ -12,19 +12,16 @@ using chunk::CopyState;
 
 }  // namespace
 
-bool Residency::try_shadow(std::span<const Want> wants) {
+Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
   const Lock lock(mutex_);
-  if (failure_) return false;
+  if (failure_) return Shadowing::kNotThere;
   finish_done();
-  if (!std::all_of(wants.begin(), wants.end(), [&](const Want& want) { return can_be_shadowed(want); })) return false;
-  const auto is_below = [&](const Want& want) {
-    return want.access == Access::kWrite && is_redundant(want.resident, Tier::kCpu);
-  };
-  if (hierarchy_.compute_tier() == Tier::kCpu && std::none_of(wants.begin(), wants.end(), is_below)) return false;
+  if (!std::all_of(wants.begin(), wants.end(), [&](const Want& want) { return can_be_shadowed(want); }))
+    return Shadowing::kNotThere;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite) pin(want.resident, Tier::kCpu);
   const auto add = [&](const Want& want) { return want.access == Access::kRead || add_shadow(want.resident); };
-  if (std::all_of(wants.begin(), wants.end(), add)) return true;
+  if (std::all_of(wants.begin(), wants.end(), add)) return Shadowing::kDone;
   for (const Want& want : wants) {
     if (want.access != Access::kOverwrite) unpin(want.resident, Tier::kCpu);
     if (Resident* shadow = want.resident->shadow) {
@@ -32,7 +29,7 @@ bool Residency::try_shadow(std::span<const Want> wants) {
       destroy(shadow);
     }
   }
-  return false;
+  return Shadowing::kNoRoom;
 }
 
 // Blank state has been nowhere, so its first update has nothing to hide.

@@ -192,10 +192,12 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       clip_norm_(config.gradient_clipping.value_or(0)),
       pool_(config.cpu.threads),
       may_be_early_(config.placement.early_update && config.prefetch > 0 && clip_norm_ <= 0 &&
-                    core.runtime_->residency().hierarchy().levels().size() > 1),
+                    core.runtime_->compute_tier() == Tier::kGpu),
       early_(core.runtime_->residency()),
       early_plans_(data.chunks().size()),
       chunk_(data.chunks().size()) {
+  for (std::size_t chunk = 0; chunk < data_.chunks().size(); ++chunk)
+    if (data_.chunks()[chunk].trainable) trained_.push_back(chunk);
   for (auto& record : data_.parameters())
     if (record.trainable) chunk_[record.chunk].push_back(&record);
   if (!may_be_early_) return;
@@ -269,11 +271,11 @@ void Optimizer::update(double grad_scale) {
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
   }
   std::vector<evict::UpdatePipeline::Lists> lists;
-  for (std::size_t chunk = 0; chunk < plans_.size(); ++chunk) lists.push_back(lists_of(chunk, plans_[chunk]));
+  for (const std::size_t chunk : trained_) lists.push_back(lists_of(chunk, plans_[chunk]));
   evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
       .run(
-          lists, early_.order(lists.size()), [&](std::size_t chunk) { return take_early(chunk); },
-          [&](std::size_t chunk) { update_chunk(chunk); });
+          lists, early_.order(lists.size()), [&](std::size_t place) { return take_early(place); },
+          [&](std::size_t place) { update_chunk(trained_[place]); });
   for (auto* record : stepped_) data_.end_loan(*record);
   runtime::bury();
 }
@@ -345,7 +347,7 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
 
 // From the gradient in its place.
 void Optimizer::add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, const Group& group, double grad_scale) {
-  if (algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg)
+  if (lacks_momentum(record, group))
     throw StateError(StateError::Cause::kMisuse,
                      "momentum was 0 in every param group when the engine was made, so there is no room for it now");
   Segment segment;
@@ -361,6 +363,10 @@ void Optimizer::add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, c
   if (record.fills_storage)
     plan.replaced_bytes += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
   plan.segments.push_back(std::move(segment));
+}
+
+bool Optimizer::lacks_momentum(const runtime::ParameterRecord& record, const Group& group) const {
+  return algorithm_ == Algorithm::kSgd && group.hyper.momentum != 0 && !data_.chunks()[record.chunk].exp_avg;
 }
 
 // What the update of the chunk uses; nothing where no parameter of it has a gradient.
@@ -426,18 +432,29 @@ void Optimizer::begin_backward() {
   is_early_ = core_.runtime_->residency().is_update_next(core_.update_signature());
   groups_.clear();
   group_of_.assign(data_.parameters().size(), param_groups_.size());
-  for (std::size_t index = 0; is_early_ && index < param_groups_.size(); ++index) {
-    groups_.push_back({index, read_options(param_groups_[index].options())});
-    for (const auto& parameter : param_groups_[index].params())
-      if (const auto* record = data_.find(parameter)) group_of_[data_.index_of(*record)] = index;
+  if (is_early_) read_groups();
+}
+
+// Options that cannot be used are step()'s to refuse.
+void Optimizer::read_groups() {
+  try {
+    for (std::size_t index = 0; index < param_groups_.size(); ++index) {
+      groups_.push_back({index, read_options(param_groups_[index].options())});
+      for (const auto& parameter : param_groups_[index].params())
+        if (const auto* record = data_.find(parameter)) group_of_[data_.index_of(*record)] = index;
+    }
+  } catch (const StateError&) {
+    is_early_ = false;
   }
 }
 
 void Optimizer::note_final(const runtime::ParameterRecord& record) {
   const std::size_t chunk = record.chunk;
   if (num_final_.empty() || data_.chunks()[chunk].lends() || ++num_final_[chunk] != chunk_[chunk].size()) return;
-  core_.runtime_->residency().note_ready(data_.chunks()[chunk].param);
-  early_.make_ready(chunk, is_early_ ? plan_early(chunk) : evict::UpdatePipeline::Lists());
+  const auto* param = data_.chunks()[chunk].param;
+  core_.runtime_->residency().note_ready(param);
+  early_.make_ready(static_cast<std::size_t>(param->update_index),
+                    is_early_ ? plan_early(chunk) : evict::UpdatePipeline::Lists());
 }
 
 // Nothing where the update must be step()'s.
@@ -446,7 +463,8 @@ evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
   plan = {};
   for (auto* record : chunk_[chunk]) {
     const std::size_t group = group_of_[data_.index_of(*record)];
-    if (group == groups_.size() || !data_.has_routed_gradient(*record)) return {};
+    if (group >= groups_.size() || !data_.has_routed_gradient(*record) || lacks_momentum(*record, groups_[group]))
+      return {};
     if (record->tensor.numel() > 0) add_segment(plan, *record, groups_[group], grad_scale());
   }
   merge_segments(plan, data_.chunks()[chunk]);
@@ -457,12 +475,13 @@ evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
 void Optimizer::work_between_operators() noexcept {
   if (!early_.is_pending() || std::this_thread::get_id() != thread_) return;
   try {
-    early_.advance([this](std::size_t chunk) { update_early(chunk); });
+    early_.advance([this](std::size_t place) { update_early(place); });
   } catch (const std::exception&) {
   }
 }
 
-void Optimizer::update_early(std::size_t chunk) {
+void Optimizer::update_early(std::size_t place) {
+  const std::size_t chunk = trained_[place];
   const auto& lists = data_.chunks()[chunk];
   auto& residency = core_.runtime_->residency();
   const auto start = std::chrono::steady_clock::now();
@@ -473,7 +492,7 @@ void Optimizer::update_early(std::size_t chunk) {
     });
   const auto end = std::chrono::steady_clock::now();
   residency.record_update(lists.param, start, end);
-  residency.note_early_update(static_cast<std::uint32_t>(chunk),
+  residency.note_early_update(static_cast<std::uint32_t>(place),
                               static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
 }
 
@@ -494,13 +513,14 @@ void Optimizer::copy_to_shadows(std::size_t chunk) {
 }
 
 // True where what was computed ahead is what step() would compute now.
-bool Optimizer::take_early(std::size_t chunk) {
+bool Optimizer::take_early(std::size_t place) {
+  const std::size_t chunk = trained_[place];
   const auto& now = plans_[chunk].segments;
   const auto& before = early_plans_[chunk].segments;
   const bool is_same = std::equal(now.begin(), now.end(), before.begin(), before.end(),
                                   [](const Segment& a, const Segment& b) { return a.is_same(b); });
-  if (!is_same) early_.discard(chunk);
-  const bool taken = is_same && early_.take(chunk);
+  if (!is_same) early_.discard(place);
+  const bool taken = is_same && early_.take(place);
   num_taken_ += taken;
   return taken;
 }

@@ -62,6 +62,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   void plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale);
   void add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, const Group& group, double grad_scale);
   void merge_segments(ChunkPlan& plan, const runtime::ChunkLists& lists) const;
+  bool lacks_momentum(const runtime::ParameterRecord& record, const Group& group) const;
   bool is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists& lists) const;
   evict::UpdatePipeline::Lists lists_of(std::size_t chunk, const ChunkPlan& plan) const;
   void update_chunk(std::size_t chunk);
@@ -71,12 +72,13 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
 
   // ---- updates ahead of step()
   void begin_backward();
+  void read_groups();
   void note_final(const runtime::ParameterRecord& record);
   evict::UpdatePipeline::Lists plan_early(std::size_t chunk);
   void work_between_operators() noexcept override;
-  void update_early(std::size_t chunk);
+  void update_early(std::size_t place);
   void copy_to_shadows(std::size_t chunk);
-  bool take_early(std::size_t chunk);
+  bool take_early(std::size_t place);
   std::uint64_t num_early_updates() const { return num_taken_; }
 
   const runtime::ParameterRecord* measure_gradients();
@@ -88,6 +90,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
   ThreadPool pool_;
+  std::vector<std::size_t> trained_;                // chunks, by place in the update
   std::vector<ChunkPlan> plans_;                    // by chunk, of the present step
   std::vector<runtime::ParameterRecord*> stepped_;  // parameters with a gradient, in the present step
   double grad_norm_ = 0;

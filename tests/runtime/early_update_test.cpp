@@ -73,7 +73,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "updates are computed while backward runs, onc
     if (off == 0) other.placement.early_update = false;
     if (off == 1) other.prefetch = 0;
     if (off == 2) other.gradient_clipping = 1;
-    if (off == 3) other.device = "cpu", other.tiers.gpu = {}, other.tiers.nvme = {};
+    if (off == 3) other.device = "cpu", other.tiers.gpu = {};
     CATCH_CHECK(count_early(other, one_step).first == 0);
   }
 }
@@ -156,17 +156,6 @@ CATCH_TEST_CASE_METHOD(OneThread, "a step that overflows takes nothing of what w
                     if (i % 3 == 2)
                       run.module->layers[0]->bias.mutable_grad().fill_(std::numeric_limits<float>::infinity());
                   }));
-}
-
-CATCH_TEST_CASE_METHOD(OneThread, "on the CPU, updates ahead of step() are those whose state was on the drive",
-                       "[early]") {
-  auto config = adamw_config();
-  config.default_chunk_elements = 2048;
-  config.tiers.nvme.paths = {swap_folder()};
-  config.debug.poison = config.debug.evict_always = true;
-  const auto plain = run_plain(config, make_deep, steps_with(nothing));
-  CATCH_CHECK(difference(plain, run_engine(config, make_deep, steps_with(nothing)).outcome) == "");
-  CATCH_CHECK(count_early(config, [](auto& run, int i) { step(run, i); }).first > 0);
 }
 
 }  // namespace asterias::test
