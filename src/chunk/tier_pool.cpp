@@ -122,12 +122,10 @@ bool TierPool::fits(std::uint64_t charged) const {
 std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
   const std::uint64_t charged = charge(bytes);
   Lock lock(mutex_);
-  if (auto at = cache_.find(charged); at != cache_.end() && fits(charged)) {
+  const bool is_of_pages = charged >= device::kPageBytes;
+  if (auto pages = is_of_pages && fits(charged) ? cache_.take(charged) : std::nullopt) {
     Block block;
-    block.pages_ = std::move(at->second.back());
-    at->second.pop_back();
-    if (at->second.empty()) cache_.erase(at);
-    cached_bytes_ -= charged;
+    block.pages_ = std::move(*pages);
     count_used(charged);
     block.data_ = block.pages_.data();
     block.reservation_ = Reservation(shared_from_this(), charged);
@@ -203,20 +201,14 @@ void TierPool::stop_caching() {
 void TierPool::trim() {
   const Lock lock(mutex_);
   cache_.clear();
-  cached_bytes_ = 0;
 }
 
-// Gives cached blocks back, the largest first, until `charged` more bytes stay below the limit together with the rest
-// of the cache. Under the lock: were they unmapped after it, another thread could map its pages first and pass the
-// limit.
+// Gives cached pages back until `charged` more bytes stay below the limit together with the rest of the cache. Under
+// the lock: were they unmapped after it, another thread could map its pages first and pass the limit.
 void TierPool::release_cache(std::uint64_t charged) {
   if (limit_bytes_ == kUnlimited) return;
-  while (!cache_.empty() && used_bytes_ + foreign_bytes_ + cached_bytes_ + charged > limit_bytes_) {
-    auto at = std::prev(cache_.end());
-    cached_bytes_ -= at->first;
-    at->second.pop_back();
-    if (at->second.empty()) cache_.erase(at);
-  }
+  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + cache_.bytes() + charged;
+  if (wanted > limit_bytes_) cache_.give_back(wanted - limit_bytes_);
 }
 
 void TierPool::count_used(std::uint64_t charged) {
@@ -238,8 +230,7 @@ void TierPool::give_pages(device::PageBlock pages) noexcept {
   const Lock lock(mutex_);
   used_bytes_ -= pages.bytes();
   if (!caches_) return;  // unmapped here, under the lock, as in release_cache
-  cached_bytes_ += pages.bytes();
-  cache_[pages.bytes()].push_back(std::move(pages));
+  cache_.put(std::move(pages));
 }
 
 std::uint64_t TierPool::used_bytes() const {
@@ -254,7 +245,7 @@ std::uint64_t TierPool::foreign_bytes() const {
 
 std::uint64_t TierPool::cached_bytes() const {
   const Lock lock(mutex_);
-  return cached_bytes_;
+  return cache_.bytes();
 }
 
 std::uint64_t TierPool::peak_used_bytes() const {

@@ -15,13 +15,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <vector>
 
 #include "base/tier.hpp"
+#include "chunk/page_cache.hpp"
 #include "device/page_block.hpp"
 
 namespace asterias::chunk {
@@ -161,10 +160,9 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   bool caches_ = true;
   std::uint64_t used_bytes_ = 0;
   std::uint64_t foreign_bytes_ = 0;
-  std::uint64_t cached_bytes_ = 0;
   std::uint64_t peak_used_bytes_ = 0;
   std::uint64_t peak_held_bytes_ = 0;
-  std::map<std::uint64_t, std::vector<device::PageBlock>> cache_;  // freed blocks by size
+  PageCache cache_;
 };
 
 }  // namespace asterias::chunk

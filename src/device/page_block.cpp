@@ -99,19 +99,45 @@ PageBlock::PageBlock(std::uint64_t bytes) {
     give_back(address, bytes);
     throw std::bad_alloc();
   }
+  static std::atomic<std::uint64_t> mappings{0};
   data_ = address;
   bytes_ = bytes;
+  mapping_ = ++mappings;
 }
 
 PageBlock::PageBlock(PageBlock&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      mapping_(std::exchange(other.mapping_, 0)) {}
 
 PageBlock& PageBlock::operator=(PageBlock&& other) noexcept {
   if (this == &other) return *this;
   give_back(data_, bytes_);
   data_ = std::exchange(other.data_, nullptr);
   bytes_ = std::exchange(other.bytes_, 0);
+  mapping_ = std::exchange(other.mapping_, 0);
   return *this;
+}
+
+PageBlock PageBlock::cut(std::uint64_t bytes) {
+  if (bytes % kPageBytes != 0 || bytes == 0 || bytes >= bytes_)
+    throw StateError(StateError::Cause::kBug,
+                     "a page block of " + format_bytes(bytes_) + " cut at " + format_bytes(bytes));
+  PageBlock rest;
+  rest.data_ = data_ + bytes;
+  rest.bytes_ = bytes_ - bytes;
+  rest.mapping_ = mapping_;
+  bytes_ = bytes;
+  return rest;
+}
+
+bool PageBlock::can_join(const PageBlock& next) const {
+  return mapping_ == next.mapping_ && data_ + bytes_ == next.data_;
+}
+
+void PageBlock::join(PageBlock next) {
+  bytes_ += std::exchange(next.bytes_, 0);
+  next.data_ = nullptr;
 }
 
 PageBlock::~PageBlock() { give_back(data_, bytes_); }

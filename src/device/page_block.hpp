@@ -29,6 +29,14 @@ class PageBlock {
   std::uint64_t bytes() const { return bytes_; }
   explicit operator bool() const { return data_ != nullptr; }
 
+  // Cuts the block to its first `bytes` (of whole pages, fewer than there are) and returns the rest: two blocks of one
+  // mapping, each with an owner of its own.
+  PageBlock cut(std::uint64_t bytes);
+  // True where `next` begins where this ends, and both are of one mapping.
+  bool can_join(const PageBlock& next) const;
+  // Takes `next` over. REQUIRES: can_join(next).
+  void join(PageBlock next);
+
   // Sums all living blocks of the process. Counted before pages are populated and after they are gone, so the resident
   // set less this is never more than what others use.
   static std::uint64_t mapped_bytes();
@@ -36,6 +44,7 @@ class PageBlock {
  private:
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
+  std::uint64_t mapping_ = 0;  // which one, of all that were ever made
 };
 
 }  // namespace asterias::device

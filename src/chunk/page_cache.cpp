@@ -1,0 +1,60 @@
+#include "chunk/page_cache.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace asterias::chunk {
+
+device::PageBlock PageCache::remove(Ranges::iterator range) {
+  device::PageBlock block = std::move(range->second);
+  by_size_.erase({block.bytes(), block.data()});
+  bytes_ -= block.bytes();
+  ranges_.erase(range);
+  return block;
+}
+
+void PageCache::insert(device::PageBlock block) {
+  bytes_ += block.bytes();
+  by_size_.emplace(block.bytes(), block.data());
+  ranges_.emplace(block.data(), std::move(block));
+}
+
+void PageCache::put(device::PageBlock block) {
+  if (!block) return;
+  const auto after = ranges_.lower_bound(block.data());
+  if (after != ranges_.end() && block.can_join(after->second)) block.join(remove(after));
+  const auto next = ranges_.lower_bound(block.data());
+  if (next != ranges_.begin() && std::prev(next)->second.can_join(block)) {
+    device::PageBlock before = remove(std::prev(next));
+    before.join(std::move(block));
+    block = std::move(before);
+  }
+  insert(std::move(block));
+}
+
+std::optional<device::PageBlock> PageCache::take(std::uint64_t bytes) {
+  const auto smallest = by_size_.lower_bound({bytes, nullptr});
+  if (smallest == by_size_.end()) return std::nullopt;
+  device::PageBlock block = remove(ranges_.find(smallest->second));
+  if (block.bytes() > bytes) insert(block.cut(bytes));
+  return block;
+}
+
+void PageCache::give_back(std::uint64_t bytes) {
+  const std::uint64_t least = bytes_ - std::min(bytes, bytes_);
+  while (bytes_ > least) {
+    device::PageBlock longest = remove(ranges_.find(std::prev(by_size_.end())->second));
+    const std::uint64_t kept = bytes_ >= least ? 0 : (least - bytes_) / device::kPageBytes * device::kPageBytes;
+    if (kept == 0) continue;
+    const device::PageBlock rest = longest.cut(kept);
+    insert(std::move(longest));
+  }
+}
+
+void PageCache::clear() {
+  by_size_.clear();
+  ranges_.clear();
+  bytes_ = 0;
+}
+
+}  // namespace asterias::chunk

@@ -1,0 +1,46 @@
+// Freed pages that a pool keeps for its next blocks: to map pages anew costs the kernel zeroing them, a third of what a
+// step costs that lives on a few of its chunks.
+//
+// A block is cut off the smallest free range that holds it, and comes together again with what it was cut off from when
+// both are free. Ranges of different mappings never meet: mappings start at differing offsets within a huge page
+// (device/page_block.cpp), which what is cut from one long range would not.
+//
+// Invariants
+//   * bytes() is the sum of the free ranges, of which no two that touch are of one mapping.
+//   * What is taken has what its last owner left in it.
+//
+// Threading: thread-compatible; the pool's lock covers it. Units: bytes, multiples of device::kPageBytes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "device/page_block.hpp"
+
+namespace asterias::chunk {
+
+class PageCache {
+ public:
+  void put(device::PageBlock block);
+  // Takes a block of exactly `bytes` (> 0); empty when no free range is that long.
+  std::optional<device::PageBlock> take(std::uint64_t bytes);
+  // Gives at least `bytes` back to the system, or all there is, the longest ranges first.
+  void give_back(std::uint64_t bytes);
+  void clear();
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  using Ranges = std::map<std::byte*, device::PageBlock>;  // by address
+
+  device::PageBlock remove(Ranges::iterator range);
+  void insert(device::PageBlock block);
+
+  Ranges ranges_;
+  std::set<std::pair<std::uint64_t, std::byte*>> by_size_;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace asterias::chunk
