@@ -32,6 +32,11 @@ void PageCache::put(device::PageBlock block) {
   insert(std::move(block));
 }
 
+bool PageCache::has(std::uint64_t bytes) const {
+  const auto smallest = by_size_.lower_bound({bytes, nullptr});
+  return smallest != by_size_.end() && smallest->first == bytes;
+}
+
 std::optional<device::PageBlock> PageCache::take(std::uint64_t bytes) {
   const auto smallest = by_size_.lower_bound({bytes, nullptr});
   if (smallest == by_size_.end()) return std::nullopt;

@@ -25,6 +25,8 @@ namespace asterias::chunk {
 class PageCache {
  public:
   void put(device::PageBlock block);
+  // Says whether a free range has exactly that length.
+  bool has(std::uint64_t bytes) const;
   // Takes a block of exactly `bytes` (> 0); empty when no free range is that long.
   std::optional<device::PageBlock> take(std::uint64_t bytes);
   // Gives at least `bytes` back to the system, or all there is, the longest ranges first.

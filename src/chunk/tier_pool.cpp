@@ -121,9 +121,15 @@ bool TierPool::fits(std::uint64_t charged) const {
 
 std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
   const std::uint64_t charged = charge(bytes);
-  Lock lock(mutex_);
   const bool is_of_pages = charged >= device::kPageBytes;
-  if (auto pages = is_of_pages && fits(charged) ? cache_.take(charged) : std::nullopt) {
+  Lock lock(mutex_);
+  if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !cache_.has(charged)) {
+    lock.unlock();
+    refresh_foreign();
+    lock.lock();
+  }
+  if (!fits(charged)) return std::nullopt;
+  if (auto pages = is_of_pages ? cache_.take(charged) : std::nullopt) {
     Block block;
     block.pages_ = std::move(*pages);
     count_used(charged);
@@ -131,12 +137,6 @@ std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
     block.reservation_ = Reservation(shared_from_this(), charged);
     return block;
   }
-  if (measure_foreign_ && limit_bytes_ != kUnlimited && charged >= device::kPageBytes) {
-    lock.unlock();
-    refresh_foreign();
-    lock.lock();
-  }
-  if (!fits(charged)) return std::nullopt;
   release_cache(charged);
   count_used(charged);
   lock.unlock();

@@ -30,6 +30,8 @@ CATCH_TEST_CASE("page cache: what is cut off comes together again", "[chunk]") {
   cache.put(std::move(*first));
   cache.put(std::move(*third));
   CATCH_CHECK_FALSE(cache.take(4 * kPageBytes));  // two ranges of three
+  CATCH_CHECK(cache.has(3 * kPageBytes));
+  CATCH_CHECK_FALSE(cache.has(2 * kPageBytes));
   cache.put(std::move(*second));
   const auto again = cache.take(8 * kPageBytes);
   CATCH_REQUIRE(again);
