@@ -158,7 +158,8 @@ std::uint64_t Residency::leaving_bytes(Tier tier) const {
 }
 
 // Starts evictions, best candidate first, until `shortfall` bytes are on their way out. Returns what it started or
-// dropped.
+// dropped; not 0 where a shadow gave its room below: its place in the table is another's, so the candidates no longer
+// hold.
 std::uint64_t Residency::start_departures(std::uint64_t shortfall, Tier tier) {
   auto& candidates = candidates_[index_of(tier)];  // a departure's cascade ranks those of the tier below
   collect_candidates(tier, candidates);
@@ -166,7 +167,9 @@ std::uint64_t Residency::start_departures(std::uint64_t shortfall, Tier tier) {
   std::uint64_t started = 0;
   for (const Candidate& candidate : candidates) {
     if (started >= shortfall) break;
+    const std::size_t num_residents = residents_.size();
     if (depart(residents_[candidate.index].get(), tier)) started += candidate.bytes;
+    if (residents_.size() != num_residents) return std::max<std::uint64_t>(started, 1);
   }
   return started;
 }

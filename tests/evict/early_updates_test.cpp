@@ -153,6 +153,27 @@ CATCH_TEST_CASE("early updates: who needs the room of shadows gets it", "[evict]
   rig.check_books();
 }
 
+CATCH_TEST_CASE("early updates: shadows that go make room for several that leave the accelerator", "[evict]") {
+  Rig rig({2, 5, 0});
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  CATCH_REQUIRE(chunk.compute(early));  // the cpu tier is full
+  std::vector<Resident*> others;
+  for (std::uint64_t version = 20; version < 22; ++version) {
+    others.push_back(rig.make_chunk());
+    rig.write(others.back(), version, Tier::kGpu);
+  }
+  {
+    const auto all = rig.residency->allocate(2 * kPage, Tier::kGpu);
+    CATCH_CHECK(rig.residency->num_residents() == 5);
+    rig.check_books({2 * kPage, 0});
+  }
+  CATCH_CHECK(rig.reads(others[0], 20));
+  CATCH_CHECK(rig.reads(others[1], 21));
+  CATCH_CHECK_FALSE(early.take(0));
+  CATCH_CHECK(chunk.holds(1, 2));
+}
+
 CATCH_TEST_CASE("early updates: shadows move as all residents do", "[evict]") {
   Rig rig({4, 6, 16});
   Chunk chunk(rig);
