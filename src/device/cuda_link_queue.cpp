@@ -1,11 +1,10 @@
 #include "device/cuda_link_queue.hpp"
 
-#include <condition_variable>
-#include <deque>
 #include <exception>
-#include <mutex>
 #include <thread>
 #include <utility>
+
+#include "device/work_queue.hpp"
 
 namespace asterias::device {
 namespace {
@@ -35,25 +34,17 @@ struct CudaLinkQueue::State {
   ~State();
 
   SharedPoint enqueue(std::byte* to, const std::byte* from, std::size_t bytes);
-  bool take(Copy& copy);  // false: nothing left and stopping
   void work();
 
   const std::shared_ptr<const CudaDevice> device;
   const char* const what;
   CudaStream stream;
-  std::mutex mutex;  // held while a copy is enqueued, so that tickets stand in the stream's order
-  std::condition_variable submitted;
-  std::deque<Copy> queue;
-  bool stopping = false;
-  std::thread worker;  // the last member: it starts when the others are there
+  WorkQueue<Copy> queue;  // whose lock also makes tickets stand in the stream's order
+  std::thread worker;     // the last member: it starts when the others are there
 };
 
 CudaLinkQueue::State::~State() {
-  {
-    const std::lock_guard lock(mutex);
-    stopping = true;
-  }
-  submitted.notify_all();
+  queue.close();
   worker.join();
 }
 
@@ -62,17 +53,8 @@ SharedPoint CudaLinkQueue::State::enqueue(std::byte* to, const std::byte* from, 
   return stream.point();
 }
 
-bool CudaLinkQueue::State::take(Copy& copy) {
-  std::unique_lock lock(mutex);
-  submitted.wait(lock, [this] { return stopping || !queue.empty(); });
-  if (queue.empty()) return false;
-  copy = std::move(queue.front());
-  queue.pop_front();
-  return true;
-}
-
 void CudaLinkQueue::State::work() {
-  for (Copy copy; take(copy);) {
+  for (Copy copy; queue.take(copy);) {
     copy.promise.begin();
     std::exception_ptr error = wait_for_end(copy);
     copy.point.reset();
@@ -87,23 +69,23 @@ CudaLinkQueue::CudaLinkQueue(std::shared_ptr<const CudaDevice> device, std::shar
 CudaLinkQueue::~CudaLinkQueue() = default;
 
 Ticket CudaLinkQueue::copy(std::byte* to, const std::byte* from, std::size_t bytes) {
-  Copy copy;
-  const std::lock_guard lock(state_->mutex);
-  try {
-    copy.point = state_->enqueue(to, from, bytes);
-    copy.promise.set_point(copy.point);
-  } catch (...) {
-    copy.error = std::current_exception();
-  }
-  Ticket ticket = copy.promise.ticket();
-  state_->queue.push_back(std::move(copy));
-  state_->submitted.notify_one();
+  Ticket ticket;
+  state_->queue.push([&] {
+    Copy copy;
+    try {
+      copy.point = state_->enqueue(to, from, bytes);
+      copy.promise.set_point(copy.point);
+    } catch (...) {
+      copy.error = std::current_exception();
+    }
+    ticket = copy.promise.ticket();
+    return copy;
+  });
   return ticket;
 }
 
 void CudaLinkQueue::wait_for(const SharedPoint& point) {
-  const std::lock_guard lock(state_->mutex);
-  state_->stream.wait_for(point);
+  state_->queue.exclude([&] { state_->stream.wait_for(point); });
 }
 
 }  // namespace asterias::device

@@ -126,51 +126,45 @@ CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowes
   CATCH_CHECK(ahead.times.stalled_ns() == 0);
 }
 
-CATCH_TEST_CASE("simulator: final gradients go down while backward runs, new parameters up while the update does",
-                "[evict]") {
-  constexpr std::uint64_t kLayers = 4, kWork = 9000;
+// Layers whose parameters, gradients and updates all begin on the accelerator, in one pass forward and one back.
+PassScript layered(std::uint64_t num_layers, std::uint64_t run_ns, std::uint64_t update_ns, bool early) {
   ScriptBuilder builder;
   std::vector<std::uint32_t> params, grads;
-  for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+  for (std::uint64_t layer = 0; layer < num_layers; ++layer) {
     const auto place = static_cast<std::int64_t>(layer);
     params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
     grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
-    builder.update_takes(layer, kWork);
+    builder.update_takes(layer, update_ns);
   }
-  for (const auto param : params) builder.run(kWork, {param});
-  for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(kWork, {params[layer]}, {grads[layer]});
+  for (const auto param : params) builder.run(run_ns, {param});
+  for (std::uint64_t layer = num_layers; layer-- > 0;) {
+    builder.run(run_ns, {params[layer]}, {grads[layer]});
+    if (early) builder.ready(params[layer]);
+  }
+  return builder.script();
+}
+
+CATCH_TEST_CASE("simulator: final gradients go down while backward runs, new parameters up while the update does",
+                "[evict]") {
+  constexpr std::uint64_t kLayers = 4, kWork = 9000;
+  const auto script = layered(kLayers, kWork, kWork, /*early=*/false);
   auto tiers = two_tiers(2 * kLayers * kBytes, kByteAtNs, kByteAtNs);
   tiers.look_ahead = 2;
-  const auto result = simulate(builder.script(), tiers, make_next_use_policy());
+  const auto result = simulate(script, tiers, make_next_use_policy());
   CATCH_CHECK(result.moved(Edge::kD2h) == kLayers * kBytes);
   CATCH_CHECK(result.moved(Edge::kH2d) == kLayers * kBytes);
   // The last gradient of backward is the first that the update wants, and its last parameter is not needed at once.
   CATCH_CHECK(result.times.stalled(Edge::kD2h) == kBytes);
   CATCH_CHECK(result.times.stalled(Edge::kH2d) == 0);
   tiers.look_ahead = 0;
-  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).times.stalled_ns() == 2 * kLayers * kBytes);
+  CATCH_CHECK(simulate(script, tiers, make_next_use_policy()).times.stalled_ns() == 2 * kLayers * kBytes);
 }
 
 // Gradients and state take as long over their ways as all work takes: only where updates need not wait for the last
 // gradient can the ways be busy all the time.
 CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "[evict]") {
   constexpr std::uint64_t kLayers = 16;
-  const auto build = [](bool early) {
-    ScriptBuilder builder;
-    std::vector<std::uint32_t> params, grads;
-    for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
-      const auto place = static_cast<std::int64_t>(layer);
-      params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
-      grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
-      builder.update_takes(layer, 100);
-    }
-    for (const auto param : params) builder.run(kBytes / 2, {param});
-    for (std::uint64_t layer = kLayers; layer-- > 0;) {
-      builder.run(kBytes / 2, {params[layer]}, {grads[layer]});
-      if (early) builder.ready(params[layer]);
-    }
-    return builder.script();
-  };
+  const auto build = [](bool early) { return layered(kLayers, kBytes / 2, 100, early); };
   auto tiers = two_tiers(3 * kLayers * kBytes, kByteAtNs, kByteAtNs);
   tiers.look_ahead = 4;
   const auto at_step = simulate(build(false), tiers, make_next_use_policy());

@@ -1,9 +1,9 @@
 // CudaCalls by the CUDA runtime, and what the plugin exports for src/device/.
-#include <cstdio>
 #include <cstring>
 
 #include <cuda_runtime_api.h>
 
+#include "device/cuda/error_text.hpp"
 #include "device/cuda_calls.hpp"
 
 namespace asterias::device {
@@ -150,12 +150,7 @@ class RuntimeCalls final : public CudaCalls {
     }
   }
 
-  const char* error_text(int error) override {
-    thread_local char text[256];
-    const auto code = static_cast<cudaError_t>(error);
-    std::snprintf(text, sizeof(text), "%s (%s)", cudaGetErrorName(code), cudaGetErrorString(code));
-    return text;
-  }
+  const char* error_text(int error) override { return cuda_error_text(error); }
 };
 
 }  // namespace

@@ -1,8 +1,5 @@
 // KernelCalls by the launches of this folder, and what the plugin exports for src/hybrid_adam/.
-#include <cstdio>
-
-#include <cuda_runtime_api.h>
-
+#include "device/cuda/error_text.hpp"
 #include "hybrid_adam/cuda/launches.hpp"
 
 namespace asterias::hybrid_adam::cuda {
@@ -39,12 +36,7 @@ class CudaKernelCalls final : public KernelCalls {
                  device::StreamHandle stream) override {
     return launch_sum_arrays(grid, block_sums, sums, stream);
   }
-  const char* error_text(int error) override {
-    thread_local char text[256];
-    const auto code = static_cast<cudaError_t>(error);
-    std::snprintf(text, sizeof(text), "%s (%s)", cudaGetErrorName(code), cudaGetErrorString(code));
-    return text;
-  }
+  const char* error_text(int error) override { return device::cuda_error_text(error); }
 };
 
 }  // namespace
