@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/byte_size.hpp"
+#include "base/error.hpp"
 
 namespace asterias::chunk {
 namespace {
@@ -51,7 +52,9 @@ std::shared_ptr<TierPool> Reservation::release() noexcept {
 Block::Block(Block&& other) noexcept
     : reservation_(std::move(other.reservation_)),
       pages_(std::move(other.pages_)),
-      data_(std::exchange(other.data_, nullptr)) {}
+      data_(std::exchange(other.data_, nullptr)),
+      after_(std::move(other.after_)),
+      besides_(std::move(other.besides_)) {}
 
 Block& Block::operator=(Block&& other) noexcept {
   if (this != &other) {
@@ -59,6 +62,8 @@ Block& Block::operator=(Block&& other) noexcept {
     reservation_ = std::move(other.reservation_);
     pages_ = std::move(other.pages_);
     data_ = std::exchange(other.data_, nullptr);
+    after_ = std::move(other.after_);
+    besides_ = std::move(other.besides_);
   }
   return *this;
 }
@@ -69,18 +74,21 @@ void Block::give_back() noexcept {
   if (!data_) return;
   const std::uint64_t charged = bytes();
   const auto pool = reservation_.release();  // the bytes go back in one step with the memory
-  if (pool->poison_) std::memset(data_, 0xFF, charged);
-  if (pages_) {
-    pool->give_pages(std::move(pages_));
-  } else {
-    if (!pool->is_hollow_) std::free(data_);
-    pool->give_bytes(charged);
-  }
-  data_ = nullptr;
+  std::byte* const data = std::exchange(data_, nullptr);
+  after_.clear();
+  if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged);
+  if (pool->poison_ && !besides_) std::memset(data, 0xFF, charged);
+  if (pages_) return pool->give_pages(std::move(pages_));
+  if (!besides_ && !pool->is_hollow_) std::free(data);
+  besides_.reset();
+  pool->give_bytes(charged);
 }
 
 void Block::clear() {
-  if (!pool()->is_hollow_) std::memset(data_, 0, bytes());
+  if (pool()->accelerator_)
+    pool()->accelerator_->compute().fill(data_, 0, bytes());
+  else if (!pool()->is_hollow_)
+    std::memset(data_, 0, bytes());
 }
 
 // ---- TierPool -------------------------------------------------------------------------------------------------------
@@ -93,6 +101,15 @@ std::shared_ptr<TierPool> TierPool::create(Tier tier, std::uint64_t limit_bytes,
 std::shared_ptr<TierPool> TierPool::create_hollow(Tier tier, std::uint64_t limit_bytes) {
   auto pool = create(tier, limit_bytes);
   pool->is_hollow_ = true;
+  return pool;
+}
+
+std::shared_ptr<TierPool> TierPool::create_in_one_piece(Tier tier, std::uint64_t limit_bytes,
+                                                        std::shared_ptr<device::Accelerator> accelerator) {
+  const std::uint64_t bytes = std::min(limit_bytes, accelerator->memory_bytes());
+  auto pool = create(tier, bytes);
+  pool->arena_.emplace(accelerator->memory(), bytes);
+  pool->accelerator_ = std::move(accelerator);
   return pool;
 }
 
@@ -119,8 +136,9 @@ bool TierPool::fits(std::uint64_t charged) const {
   return taken <= limit_bytes_ && charged <= limit_bytes_ - taken;
 }
 
-std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
+std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end) {
   const std::uint64_t charged = charge(bytes);
+  if (arena_) return try_take_in_piece(charged, end);
   const bool is_of_pages = charged >= device::kPageBytes;
   Lock lock(mutex_);
   if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !cache_.has(charged)) {
@@ -143,14 +161,65 @@ std::optional<Block> TierPool::try_take(std::uint64_t bytes) {
   return make_block(charged);
 }
 
+std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end) {
+  const Lock lock(mutex_);
+  if (!fits(charged)) return std::nullopt;
+  auto range = arena_->take(charged, end);
+  if (!range) return std::nullopt;
+  count_used(charged);
+  Block block;
+  block.reservation_ = Reservation(shared_from_this(), charged);
+  block.data_ = range->data;
+  block.after_ = std::move(range->after);
+  return block;
+}
+
+// What has been enqueued for the compute stream so far may use the range; copies have ended before their block does. A
+// device that is lost says so to whoever uses it next.
+void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept {
+  device::SharedPoint last_use;
+  try {
+    if (poison_) accelerator_->compute().fill(data, 0xFF, charged);
+    last_use = accelerator_->compute().point();
+  } catch (const CudaError&) {
+  }
+  const Lock lock(mutex_);
+  used_bytes_ -= charged;
+  arena_->give_back(data, std::move(last_use));
+}
+
+bool TierPool::has_place(std::uint64_t bytes) const {
+  const Lock lock(mutex_);
+  return !arena_ || charge(bytes) <= arena_->book().largest_hole();
+}
+
+std::optional<TierPool::Place> TierPool::cheapest_place(std::uint64_t bytes, const Cost& cost) const {
+  const Lock lock(mutex_);
+  const std::byte* const memory = accelerator_->memory();
+  const auto window =
+      arena_->book().window(charge(bytes), [&](std::uint64_t offset, std::uint64_t) { return cost(memory + offset); });
+  if (!window) return std::nullopt;
+  return Place{memory + window->offset, memory + window->offset + window->bytes};
+}
+
 Block TierPool::take_beyond_limit(std::uint64_t bytes) {
   const std::uint64_t charged = charge(bytes);
+  std::shared_ptr<std::byte> besides;
+  if (accelerator_) {
+    besides = accelerator_->take_besides(charged);
+    if (!besides) return {};
+  }
   {
     const Lock lock(mutex_);
     release_cache(charged);
     count_used(charged);
   }
-  return make_block(charged);
+  if (!besides) return make_block(charged);
+  Block block;
+  block.reservation_ = Reservation(shared_from_this(), charged);
+  block.data_ = besides.get();
+  block.besides_ = std::move(besides);
+  return block;
 }
 
 // REQUIRES: `charged` is counted, the lock is free: populating pages takes time.

@@ -1,13 +1,19 @@
 // The bytes of one memory tier: who has how many, and never more than the limit.
 //
-// Not a policy: when a request does not fit it says so and evict::Residency makes room. Not an address-space allocator:
-// large blocks are whole pages of their own mapping (device/page_block.hpp), so there is no fragmentation and the limit
-// can be met exactly.
+// Not a policy: when a request does not fit it says so and evict::Residency makes room.
+//
+// Host memory is no address space to be divided: large blocks are whole pages of their own mapping
+// (device/page_block.hpp), so there is no fragmentation and the limit can be met exactly. An accelerator's memory is
+// one piece (device/ordered_arena.hpp): there room may be enough and yet not in one place, and cheapest_place() says
+// who would have to leave for one.
 //
 // Invariants
 //   * used_bytes() is the sum of all living Reservations of this pool, those inside Blocks included.
 //   * used_bytes() + cached_bytes() <= limit_bytes(), except through take_beyond_limit and shrinking limits.
-//   * Blocks of kPageBytes and more start at page boundaries (direct I/O); smaller ones at 64 bytes.
+//   * Blocks of kPageBytes and more start at page boundaries (direct I/O); smaller ones at 64 bytes. In one piece all
+//     start at ArenaBook::kGrain.
+//   * A range of an accelerator's memory is free when its block is, for whoever waits for what the block's after()
+//     says; the compute stream needs not.
 //
 // Threading: thread-safe (one leaf mutex). Units: bytes.
 #pragma once
@@ -18,9 +24,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "base/tier.hpp"
 #include "chunk/page_cache.hpp"
+#include "device/accelerator.hpp"
+#include "device/ordered_arena.hpp"
 #include "device/page_block.hpp"
 
 namespace asterias::chunk {
@@ -67,21 +76,28 @@ class Block {
   std::uint64_t bytes() const { return reservation_.bytes(); }
   TierPool* pool() const { return reservation_.pool(); }
   explicit operator bool() const { return data_ != nullptr; }
-  // Makes all its bytes zero.
+  // Makes all its bytes zero; in the order of the compute stream where it is an accelerator's.
   void clear();
+  // What copies into it come after, of an accelerator's memory.
+  const std::vector<device::SharedPoint>& after() const { return after_; }
+  // True where it was taken although its tier had no place for it.
+  bool is_besides() const { return besides_ != nullptr; }
 
  private:
   friend class TierPool;
   void give_back() noexcept;
 
   Reservation reservation_;
-  device::PageBlock pages_;  // large blocks
+  device::PageBlock pages_;  // large blocks of host memory
   std::byte* data_ = nullptr;
+  std::vector<device::SharedPoint> after_;
+  std::shared_ptr<std::byte> besides_;
 };
 
 class TierPool : public std::enable_shared_from_this<TierPool> {
  public:
   static constexpr std::uint64_t kUnlimited = UINT64_MAX;
+  using End = device::ArenaBook::End;
 
   // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is
   // asked before new pages are mapped, and the largest answer stays reserved, with `slack_bytes` for what they grow by
@@ -91,14 +107,18 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
                                           std::uint64_t slack_bytes = 0);
   // A pool that only counts: its blocks have no memory.
   static std::shared_ptr<TierPool> create_hollow(Tier tier, std::uint64_t limit_bytes);
+  // A pool over an accelerator's memory, or as much of it as the limit says.
+  static std::shared_ptr<TierPool> create_in_one_piece(Tier tier, std::uint64_t limit_bytes,
+                                                       std::shared_ptr<device::Accelerator> accelerator);
   ~TierPool();
 
   // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving
-  // cached blocks back as far as the limit demands. Empty when it does not fit.
-  std::optional<Block> try_take(std::uint64_t bytes);
+  // cached blocks back as far as the limit demands; of an accelerator's memory, from that end. Empty when it does not
+  // fit, or has no place. Throws CudaError when the accelerator is lost.
+  std::optional<Block> try_take(std::uint64_t bytes, End end = End::kHigh);
 
-  // Takes a block although the limit is passed: for the pass that measures what would be enough (docs/design.md,
-  // "Refusal").
+  // Takes a block although the limit is passed, or has no place: for the pass that measures what would be enough
+  // (docs/design.md, "Refusal"). An empty one when an accelerator has no more memory.
   Block take_beyond_limit(std::uint64_t bytes);
 
   // Reserves bytes without memory behind them.
@@ -106,6 +126,23 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
 
   // Returns how many bytes must be freed before `bytes` more would fit; 0 when they fit now.
   std::uint64_t shortfall(std::uint64_t bytes) const;
+
+  // ---- memory in one piece
+  bool is_one_piece() const { return accelerator_ != nullptr; }
+  const std::shared_ptr<device::Accelerator>& accelerator() const { return accelerator_; }
+
+  // Says whether a block of `bytes` has a place now, whatever the limit.
+  bool has_place(std::uint64_t bytes) const;
+
+  // Finds what would have to be given back for `bytes` to have a place: neighbours in memory, of which `cost`, empty
+  // for who must stay, is least in sum. Empty when there are none.
+  struct Place {
+    const std::byte* begin;
+    const std::byte* end;
+    bool holds(const std::byte* data) const { return begin <= data && data < end; }
+  };
+  using Cost = std::function<std::optional<std::uint64_t>(const std::byte* data)>;
+  std::optional<Place> cheapest_place(std::uint64_t bytes, const Cost& cost) const;
 
   // Measures the foreign bytes now; cached blocks give way to what they have grown by. Called once per step, and by the
   // pool itself before it maps pages.
@@ -142,6 +179,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign,
            std::uint64_t slack_bytes);
   Block make_block(std::uint64_t charged);
+  std::optional<Block> try_take_in_piece(std::uint64_t charged, End end);
+  void give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept;
   bool fits(std::uint64_t charged) const;
   void release_cache(std::uint64_t charged);
   void count_used(std::uint64_t charged);
@@ -155,6 +194,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   const std::uint64_t slack_bytes_;
   bool poison_ = false;
   bool is_hollow_ = false;
+  std::shared_ptr<device::Accelerator> accelerator_;  // of memory in one piece
 
   mutable std::mutex mutex_;
   bool caches_ = true;
@@ -163,6 +203,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   std::uint64_t peak_used_bytes_ = 0;
   std::uint64_t peak_held_bytes_ = 0;
   PageCache cache_;
+  std::optional<device::OrderedArena> arena_;  // over the accelerator's memory
 };
 
 }  // namespace asterias::chunk

@@ -6,7 +6,7 @@
 //
 // Invariants
 //   * Memory is there in full from the start and never moves, grows or is given back while the accelerator lives.
-//   * No call waits for the device but the destructor and StreamPoint::wait.
+//   * No call waits for the device but the destructor, StreamPoint::wait and the end of what take_besides gave.
 //   * A copy's ticket is done when its bytes have arrived; start_after() is the same moment for streams.
 //   * A failure of the device is a CudaError, on the call that met it or in a ticket; after kLost every call gives one.
 //
@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "device/copy_queue.hpp"
@@ -73,6 +74,10 @@ class Accelerator {
 
   virtual std::byte* memory() const = 0;
   virtual std::uint64_t memory_bytes() const = 0;
+
+  // Takes memory of the device besides memory(): for what is measured beyond a limit. Null when there is none. Slow,
+  // and its end waits for the device.
+  virtual std::shared_ptr<std::byte> take_besides(std::uint64_t bytes) = 0;
 
   // Counts what this process holds of the device besides memory(): context, kernels, libraries' workspaces.
   virtual std::uint64_t library_bytes() const = 0;

@@ -79,6 +79,11 @@ class CudaAccelerator final : public Accelerator {
   const std::string& name() const override { return device_->name(); }
   std::byte* memory() const override { return memory_.data(); }
   std::uint64_t memory_bytes() const override { return memory_.bytes(); }
+  std::shared_ptr<std::byte> take_besides(std::uint64_t bytes) override {
+    if (bytes > device_->free_bytes()) return nullptr;
+    const auto besides = std::make_shared<const DeviceMemory>(device_, bytes);
+    return {besides, besides->data()};
+  }
   std::uint64_t library_bytes() const override {
     const std::uint64_t held = device_->held_bytes();
     return held - std::min(held, memory_.bytes());

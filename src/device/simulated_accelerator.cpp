@@ -47,6 +47,10 @@ class SimulatedAccelerator final : public Accelerator {
   const std::string& name() const override { return name_; }
   std::byte* memory() const override { return memory_.data(); }
   std::uint64_t memory_bytes() const override { return memory_.bytes(); }
+  std::shared_ptr<std::byte> take_besides(std::uint64_t bytes) override {
+    const auto pages = std::make_shared<const PageBlock>(round_up(bytes, kPageBytes));
+    return {pages, pages->data()};
+  }
   std::uint64_t library_bytes() const override { return 0; }
   void adopt_thread() override {}
   Stream& compute() override { return compute_; }

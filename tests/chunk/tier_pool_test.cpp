@@ -10,6 +10,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/byte_size.hpp"
+#include "device/simulated_accelerator.hpp"
 
 namespace asterias::chunk {
 namespace {
@@ -44,6 +45,55 @@ CATCH_TEST_CASE("tier pool: what fits has no shortfall, what does not has one", 
     const std::uint64_t over = pool->used_bytes() + TierPool::charge(bytes);
     CATCH_REQUIRE(shortfall == (over > pool->limit_bytes() ? over - pool->limit_bytes() : 0));
   }
+}
+
+CATCH_TEST_CASE("tier pool: in one piece of an accelerator's memory, room must be in one place", "[chunk]") {
+  const std::shared_ptr<device::Accelerator> accelerator = device::make_simulated_accelerator({8 * kPageBytes, 0, 0});
+  const auto pool = TierPool::create_in_one_piece(Tier::kGpu, 6 * kPageBytes, accelerator);
+  CATCH_CHECK(pool->limit_bytes() == 6 * kPageBytes);
+  std::vector<Block> blocks;
+  for (int i = 0; i < 6; ++i) blocks.push_back(std::move(*pool->try_take(kPageBytes, TierPool::End::kLow)));
+  for (std::size_t i = 0; i < 6; ++i) CATCH_CHECK(blocks[i].data() == accelerator->memory() + i * kPageBytes);
+  CATCH_CHECK_FALSE(pool->try_take(1));
+  CATCH_CHECK(pool->shortfall(1) > 0);
+
+  blocks[1] = Block();
+  blocks[3] = Block();
+  CATCH_CHECK(pool->shortfall(2 * kPageBytes) == 0);
+  CATCH_CHECK_FALSE(pool->has_place(2 * kPageBytes));
+  CATCH_CHECK_FALSE(pool->try_take(2 * kPageBytes));
+  const auto cost = [&](const std::byte* data) -> std::optional<std::uint64_t> {
+    if (data == blocks[0].data()) return std::nullopt;
+    return data == blocks[2].data() ? 5 : 3;
+  };
+  const auto place = pool->cheapest_place(2 * kPageBytes, cost);
+  CATCH_REQUIRE(place);
+  CATCH_CHECK(place->holds(blocks[4].data()));
+  CATCH_CHECK_FALSE(place->holds(blocks[2].data()));
+  CATCH_CHECK_FALSE(pool->cheapest_place(6 * kPageBytes, cost));
+  blocks[4] = Block();
+  const auto found = pool->try_take(2 * kPageBytes);
+  CATCH_REQUIRE(found);
+  CATCH_CHECK(found->data() == accelerator->memory() + 3 * kPageBytes);
+}
+
+CATCH_TEST_CASE("tier pool: in one piece, what is poisoned, cleared and beyond the limit", "[chunk]") {
+  const std::shared_ptr<device::Accelerator> accelerator = device::make_simulated_accelerator({4 * kPageBytes, 0, 0});
+  const auto pool = TierPool::create_in_one_piece(Tier::kGpu, TierPool::kUnlimited, accelerator);
+  CATCH_CHECK(pool->limit_bytes() == 4 * kPageBytes);
+  pool->set_poison(true);
+  auto block = pool->try_take(4 * kPageBytes);
+  CATCH_REQUIRE(block);
+  block->clear();
+  CATCH_CHECK(accelerator->memory()[5] == std::byte{0});
+  const Block besides = pool->take_beyond_limit(2 * kPageBytes);
+  CATCH_CHECK(besides.is_besides());
+  CATCH_CHECK(pool->used_bytes() == 6 * kPageBytes);
+  block.reset();
+  CATCH_CHECK(accelerator->memory()[5] == std::byte{0xFF});
+  CATCH_CHECK(pool->used_bytes() == 2 * kPageBytes);
+  CATCH_CHECK_FALSE(pool->try_take(3 * kPageBytes));
+  CATCH_CHECK(pool->try_take(2 * kPageBytes));
 }
 
 CATCH_TEST_CASE("tier pool: a hollow one counts and has no memory", "[chunk]") {

@@ -60,6 +60,16 @@ inline void check_accelerator(Accelerator& accelerator) {
   for (Ticket& ticket : tickets) ticket.wait();
   CATCH_CHECK(results == sources);
 
+  // What is taken besides is memory like the rest, and elsewhere.
+  if (const auto besides = accelerator.take_besides(kBytes)) {
+    const bool is_within = besides.get() >= memory && besides.get() < memory + accelerator.memory_bytes();
+    CATCH_CHECK_FALSE(is_within);
+    accelerator.compute().fill(besides.get(), 5, kBytes);
+    accelerator.to_host().wait_for(accelerator.compute().point());
+    accelerator.to_host().copy(back.data(), besides.get(), kBytes).wait();
+    CATCH_CHECK(back == bytes_of(kBytes, 5));
+  }
+
   // Nothing is something, too; points of the past are reached.
   accelerator.to_device().copy(nullptr, nullptr, 0).wait();
   const SharedPoint point = accelerator.compute().point();
