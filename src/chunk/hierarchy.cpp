@@ -25,8 +25,23 @@ std::uint64_t Hierarchy::limit_bytes(Tier tier) const {
   return tier == Tier::kNvme ? swap_->limit_bytes() : pool(tier).limit_bytes();
 }
 
-MoveTicket Hierarchy::copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const {
-  return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to, source, bytes));
+MoveTicket Hierarchy::copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const {
+  const auto* gpu = pools_[0].get();
+  if (!gpu->is_one_piece())
+    return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to.data(), source.data(), bytes));
+  auto& accelerator = *gpu->accelerator();
+  auto& link = from == Tier::kGpu ? accelerator.to_host() : accelerator.to_device();
+  if (from == Tier::kGpu) link.wait_for(accelerator.compute().point());
+  for (const auto& point : to.after()) link.wait_for(point);
+  return MoveTicket(link.copy(to.data(), source.data(), bytes));
+}
+
+bool Hierarchy::follow(const MoveTicket& move) const {
+  if (!pools_[0] || !pools_[0]->is_one_piece()) return false;
+  const auto points = move.points();
+  if (points.empty()) return false;
+  for (const auto& point : points) pools_[0]->accelerator()->compute().wait_for(point);
+  return true;
 }
 
 }  // namespace asterias::chunk

@@ -24,7 +24,8 @@ class Hierarchy {
  public:
   using Clock = device::Ticket::Clock;
 
-  // `gpu` (with both queues) and `swap` may be null; `cpu` may not. `now` is what waiting is measured by.
+  // `gpu` and `swap` may be null; `cpu` may not. A `gpu` in one piece brings its accelerator's queues, another comes
+  // with both. `now` is what waiting is measured by.
   Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
             std::unique_ptr<device::CopyQueue> h2d = nullptr, std::unique_ptr<device::CopyQueue> d2h = nullptr,
             std::function<Clock::time_point()> now = Clock::now);
@@ -46,8 +47,13 @@ class Hierarchy {
   // REQUIRES: a tier that is there. UINT64_MAX: none.
   std::uint64_t limit_bytes(Tier tier) const;
 
-  // Starts a copy between two neighbouring memory tiers.
-  MoveTicket copy(Tier from, std::byte* to, const std::byte* source, std::uint64_t bytes) const;
+  // Starts a copy between two neighbouring memory tiers. On an accelerator it comes after all work on either block that
+  // has been enqueued so far.
+  MoveTicket copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const;
+
+  // Has what is computed from now on come after `move`, without waiting for it here. False, without effect, where only
+  // the host can wait for it.
+  bool follow(const MoveTicket& move) const;
 
   Clock::time_point now() const { return now_(); }
 

@@ -25,6 +25,16 @@ class MoveTicket {
     return true;
   }
 
+  // What a stream may wait for in place of the host; nothing where only the host can.
+  std::vector<device::SharedPoint> points() const {
+    std::vector<device::SharedPoint> points;
+    for (const auto& ticket : tickets_) {
+      points.push_back(ticket.point());
+      if (!points.back()) return {};
+    }
+    return points;
+  }
+
   bool is_of_transfers() const noexcept {
     return std::any_of(tickets_.begin(), tickets_.end(), [](const auto& ticket) { return ticket.is_of_transfer(); });
   }
@@ -40,6 +50,14 @@ class MoveTicket {
     for (const auto& ticket : tickets_)
       if (ticket.is_of_transfer()) last = std::max(last, ticket.ended_at());
     return last;
+  }
+
+  // Blocks until every transfer has ended, well or badly.
+  void wait_ended() noexcept {
+    try {
+      wait();
+    } catch (...) {  // wait() tells again
+    }
   }
 
   // Blocks until every transfer has ended, then throws the first error.

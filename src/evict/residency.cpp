@@ -8,6 +8,7 @@
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "evict/look_ahead.hpp"
+#include "evict/without_excess.hpp"
 
 namespace asterias::evict {
 namespace {
@@ -20,6 +21,7 @@ bool is_left_below(const Resident& resident) {
 }
 
 // A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
+constexpr std::size_t kMostOperatorRooms = std::size_t{1} << 16;
 constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
 }  // namespace
@@ -33,6 +35,7 @@ Residency::Residency(chunk::Hierarchy hierarchy, std::shared_ptr<const EvictionP
       books_(hierarchy_) {}
 
 Residency::~Residency() {
+  finish_followed(/*waits=*/true);
   for (auto& resident : residents_)
     if (resident->move) try {
         resident->move->ticket.wait();
@@ -135,7 +138,7 @@ void Residency::stop_keeping() {
 
 // Ends every copy. REQUIRES: unpinned.
 void Residency::drop_all(Resident* resident) {
-  if (resident->move) try {
+  if (resident->move && !follow(resident)) try {
       finish_move(resident);
     } catch (...) {  // the bytes are not wanted any more; failure() keeps the error
     }
@@ -197,6 +200,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
     await(resident, tier, Access::kWrite);
     claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
+    resident->on(tier).reader.reset();
     leave(*resident, tier);
     transition(resident->on(tier).state, CopyState::kAbsent);
   } catch (const OutOfMemory&) {
@@ -225,18 +229,49 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
                    tier);
   }
   note_need(tier, 0);
+  bring(wants, tier);
+  if (lacks_place_for_operator(tier)) {
+    const std::uint64_t room_bytes = room_of_operator();
+    let_go(wants, tier);
+    bring_around(room_bytes, wants, tier);
+  }
+  for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
+}
+
+// REQUIRES: all are pinned. After an exception none is.
+void Residency::bring(std::span<const Want> wants, Tier tier) {
   try {
     for (const Want& want : wants) start_bring(want.resident, tier, want.access);
     run_ahead();  // behind what is wanted at once
     for (const Want& want : wants) await(want.resident, tier, want.access);
   } catch (...) {
-    for (const Want& want : wants) {
-      give_up_overwrite(want.resident, tier);
-      unpin(want.resident, tier);
-    }
+    let_go(wants, tier);
     throw;
   }
-  for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
+}
+
+void Residency::let_go(std::span<const Want> wants, Tier tier) {
+  for (const Want& want : wants) {
+    give_up_overwrite(want.resident, tier);
+    unpin(want.resident, tier);
+  }
+}
+
+// Brings what an operator uses to where it leaves room in one place for what the operator will ask for: that room is
+// taken first. Without such a room as before.
+void Residency::bring_around(std::uint64_t room_bytes, std::span<const Want> wants, Tier tier) {
+  const auto pin_all = [&] {
+    for (const Want& want : wants) pin(want.resident, tier);
+  };
+  try {
+    const WithoutExcess strict(measuring_);
+    const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+    pin_all();
+    return bring(wants, tier);
+  } catch (const OutOfMemory&) {
+  }
+  pin_all();
+  bring(wants, tier);
 }
 
 // A write makes all other copies absent, so none of them may be pinned.
@@ -281,8 +316,8 @@ void Residency::touch(const Want& want, Tier tier) {
 // Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
 void Residency::start_bring(Resident* resident, Tier tier, Access access) {
   if (auto& move = resident->move) {
-    if (move->to != tier) stay(resident);
-    if (move->from != tier && move->to != tier) finish_move(resident);
+    if (move->to != tier && !move->gone) stay(resident);
+    if (move->gone || (move->from != tier && move->to != tier)) finish_move(resident);
   }
   const bool is_ahead = std::exchange(resident->ahead, false);
   if (resident->on(tier).state != CopyState::kAbsent) {
@@ -315,7 +350,7 @@ void Residency::stay(Resident* resident) {
 // An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
-  copy.block = take_room(resident->bytes, tier);
+  copy.block = take_room_for(*resident, tier);
   enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
   copy.block.clear();
@@ -342,7 +377,7 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   pin(resident, from);  // the source must stay while room is made
   Copy& target = resident->on(to);
   try {
-    target.block = take_room(resident->bytes, to);
+    target.block = take_room_for(*resident, to);
     enter(*resident, to);
   } catch (...) {
     unpin(resident, from);
@@ -350,17 +385,18 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   }
   unpin(resident, from);
   const Copy& source = resident->on(from);
-  std::byte* into = target.block.data();
-  auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {into, resident->bytes})
-                                    : hierarchy_.copy(from, into, source.block.data(), resident->bytes);
+  auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes})
+                                    : hierarchy_.copy(from, target.block, source.block, resident->bytes);
   ++stats_.fetches;
   start_move(resident, from, to, false, std::move(ticket));
 }
 
-// Waits for the bytes to arrive; a writer waits for those who read them, too.
+// Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too.
 void Residency::await(Resident* resident, Tier tier, Access access) {
-  if (!resident->move || (resident->move->to != tier && access == Access::kRead)) return;
-  finish_move(resident);
+  if (access != Access::kRead && resident->on(tier).reader) resident->on(tier).reader->wait_ended();
+  auto& move = resident->move;
+  if (!move || (move->to != tier && access == Access::kRead)) return;
+  if (move->ticket.done() || !follow(resident)) finish_move(resident);
 }
 
 // Makes a writer's copy the only one. REQUIRES: awaited. Cannot fail.
@@ -392,7 +428,7 @@ void Residency::write_behind(Resident* resident, Tier tier) {
 // ---- books ----------------------------------------------------------------------------------------------------------
 
 void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
-  const std::uint64_t need = books_.unmovable_bytes(tier) + books_.pinned_bytes(tier) + extra_bytes;
+  const std::uint64_t need = unmovable_bytes(tier) + books_.pinned_bytes(tier) + extra_bytes;
   need_now_[index_of(tier)] = need;
   if (tier == hierarchy_.compute_tier()) timeline_.on_need(need);
   auto& most = needs_.working_set[index_of(tier)];
@@ -401,14 +437,12 @@ void Residency::note_need(Tier tier, std::uint64_t extra_bytes) {
   needs_.working_set_at[index_of(tier)] = operator_name_;
 }
 
-void Residency::note_live() {
-  timeline_.on_live(activation_bytes_ + books_.unmovable_bytes(hierarchy_.compute_tier()));
-}
+void Residency::note_live() { timeline_.on_live(activation_bytes_ + unmovable_bytes(hierarchy_.compute_tier())); }
 
 void Residency::note_content() {
   std::uint64_t content = content_bytes_ - (counts_blank_ ? 0 : blank_bytes_);
   for (const Tier tier : hierarchy_.levels())
-    if (tier != Tier::kNvme) content += books_.unmovable_bytes(tier);
+    if (tier != Tier::kNvme) content += unmovable_bytes(tier);
   needs_.content = std::max(needs_.content, content);
 }
 
@@ -446,8 +480,10 @@ void Residency::with_timeline(const std::function<void(Timeline&)>& use) {
 
 void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   const Lock lock(mutex_);
+  finish_followed(/*waits=*/false);
   let_go_of_used();
   operator_name_ = name;
+  begin_operator_room(operator_hash);
   timeline_.on_operator(operator_hash);
   books_.begin_operator();
   if (script_ && script_->events.size() > kMostScriptEvents) {  // what was foretold by then stays
@@ -461,6 +497,20 @@ void Residency::begin_operator(const char* name, std::uint64_t operator_hash) {
   }
   if (recorder_) recorder_->next_moment();
   note_live();
+}
+
+// What the operator before asked for is known by now.
+void Residency::begin_operator_room(std::uint64_t operator_hash) {
+  const Tier tier = hierarchy_.compute_tier();
+  if (!hierarchy_.pool(tier).is_one_piece()) return;
+  OperatorRoom& room = operator_room_;
+  // What comes and goes may leave gaps: up to a quarter more, but never more than was asked for in all.
+  const std::uint64_t bytes = std::min(room.taken, room.most + room.most / 4);
+  if (operator_rooms_.size() > kMostOperatorRooms) operator_rooms_.clear();
+  auto& known = operator_rooms_[room.hash];
+  known = std::max(known, bytes);
+  largest_operator_room_ = std::max(largest_operator_room_, bytes);
+  room = {operator_hash, unmovable_bytes(tier), 0, 0, /*is_placed=*/false};
 }
 
 // What an evaluation in the middle of a pass does is nobody's work.

@@ -7,6 +7,9 @@
 // Invariants
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
 //     they are there to stay: what is leaving cannot be written by pointer any more.
+//   * On an accelerator, all this is so in the order of its compute stream: the host runs ahead of it and waits only
+//   for
+//     what it reads or writes itself.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
 //     allocation.
 //   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing
@@ -29,6 +32,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -225,6 +229,8 @@ class Residency {
   // Sums the resident bytes on a tier, for tests of the books.
   std::uint64_t resident_bytes(Tier tier) const;
   std::uint64_t pinned_bytes(Tier tier) const;
+  // Counts what moves still read on a tier though nobody wants it any more.
+  std::uint64_t lingering_bytes(Tier tier) const;
   std::size_t num_residents() const;
 
  private:
@@ -248,6 +254,11 @@ class Residency {
   void unpin(Resident* resident, Tier tier) noexcept;
   void touch(const Want& want, Tier tier);
 
+  void bring(std::span<const Want> wants, Tier tier);
+  void let_go(std::span<const Want> wants, Tier tier);
+  std::uint64_t room_of_operator() const;
+  bool lacks_place_for_operator(Tier tier);
+  void bring_around(std::uint64_t room_bytes, std::span<const Want> wants, Tier tier);
   void start_bring(Resident* resident, Tier tier, Access access);
   void start_fetch(Resident* resident, Tier from, Tier to);
   void fill_blank(Resident* resident, Tier tier, Access access);
@@ -259,19 +270,30 @@ class Residency {
   void claim(Resident* resident, Tier tier, Access access);
   void invalidate_others(Resident* resident, Tier tier);
 
-  chunk::Block take_room(std::uint64_t bytes, Tier tier);
+  chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end);
+  chunk::Block take_room_for(const Resident& resident, Tier tier);
   bool make_some_room(std::uint64_t bytes, Tier tier);
+  bool lacks_only_a_place(std::uint64_t bytes, Tier tier);
+  bool clear_a_place(std::uint64_t bytes, Tier tier);
+  using Ids = std::unordered_set<std::uint64_t>;
+  std::optional<chunk::TierPool::Place> find_place(std::uint64_t bytes, Tier tier, const Ids& stuck);
+  std::optional<std::uint64_t> clear(const chunk::TierPool::Place& place, Tier tier);
+  Resident* find_resident(std::uint64_t id) const;
   std::uint64_t leaving_bytes(Tier tier) const;
   std::uint64_t start_departures(std::uint64_t shortfall, Tier tier);
   bool depart(Resident* resident, Tier tier);
   bool finish_one(Tier tier);
   void finish_done();
+  bool follow(Resident* resident);
+  void finish_followed(bool waits);
+  void free_memory(Copy& copy);
+  void vacate(Resident* resident);
   std::optional<chunk::Extents> take_extents(std::uint64_t bytes);
   std::optional<chunk::Extents> try_take_extents(std::uint64_t bytes);
   bool reclaim_extents();
   void collect_candidates(Tier tier, std::vector<Candidate>& candidates) const;
   bool is_redundant(const Resident* resident, Tier tier) const;
-  bool may_exceed(std::uint64_t bytes);
+  bool may_exceed(std::uint64_t bytes, bool is_beyond_limit = true);
   [[noreturn]] void fail_for_want_of_room(Tier tier) const;
 
   void start_move_down(Resident* resident, Tier tier, bool leaves);
@@ -285,6 +307,12 @@ class Residency {
   void show(Resident* resident);
   void point_tenants(Resident* resident, std::byte* payload);
 
+  // What cannot move and stays: what a move still reads goes by itself.
+  std::uint64_t unmovable_bytes(Tier tier) const { return books_.unmovable_bytes(tier) - lingering_bytes_on(tier); }
+  std::uint64_t lingering_bytes_on(Tier tier) const;
+  void begin_operator_room(std::uint64_t operator_hash);
+  void note_operator_room(std::uint64_t bytes, Tier tier);
+  void leave_besides();
   void note_need(Tier tier, std::uint64_t extra_bytes);
   void note_content();
   bool is_scripting() const { return script_ && measuring_ && !timeline_.is_suspended(); }
@@ -326,6 +354,18 @@ class Residency {
   std::vector<std::unique_ptr<Resident>> residents_;
   std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
   std::vector<Resident*> in_flight_;
+  // Moves whose end the accelerator's stream waits for, and what they read though nobody wants it any more.
+  struct Followed {
+    std::shared_ptr<chunk::MoveTicket> ticket;
+    Edge edge;
+    std::optional<std::uint64_t> record;
+  };
+  struct Lingering {
+    chunk::Block block;
+    std::shared_ptr<chunk::MoveTicket> reader;
+  };
+  std::vector<Followed> followed_;
+  std::vector<Lingering> lingering_;
   std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
   Books books_;
   std::unique_ptr<StepRecorder> recorder_;  // while a trace runs
@@ -337,6 +377,16 @@ class Residency {
   std::uint64_t next_id_ = 1;
   std::uint64_t clock_ = 0;
   const char* operator_name_ = "start";
+  // In one piece of memory: what an operator asks for while it runs, by its hash, has a place kept free before.
+  struct OperatorRoom {
+    std::uint64_t hash = 0;
+    std::uint64_t unmovable_before = 0;
+    std::uint64_t taken = 0, most = 0;  // in all, and at once
+    bool is_placed = true;              // it has been seen to
+  };
+  OperatorRoom operator_room_;
+  std::unordered_map<std::uint64_t, std::uint64_t> operator_rooms_;
+  std::uint64_t largest_operator_room_ = 0;
   bool measuring_ = false;
   bool refused_ = false;
   bool counts_blank_ = true;

@@ -50,6 +50,7 @@ void Residency::run_ahead() {
 
 // What has been written can make room, what has arrived can be used.
 void Residency::finish_done() {
+  finish_followed(/*waits=*/false);
   for (std::size_t at = 0; at < in_flight_.size();) {
     if (in_flight_[at]->move->ticket.done())
       finish_move(in_flight_[at]);  // takes it out of the list
@@ -99,7 +100,7 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
-  if (resident.move) return resident.move->from == tier ? Ahead::kDone : Ahead::kBlocked;
+  if (resident.move) return resident.move->from == tier && !resident.move->gone ? Ahead::kDone : Ahead::kBlocked;
   if (!resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down first
   return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
 }
@@ -185,7 +186,7 @@ void Residency::clean_ahead(Tier tier) {
   if (shortfall == 0) return;
   std::uint64_t freeable = 0;
   for (const Resident* resident : in_flight_)
-    if (resident->move->from == tier) freeable += resident->bytes;
+    if (resident->move->from == tier && !resident->move->gone) freeable += resident->bytes;
   if (freeable >= shortfall) return;
   // What is used before the next fetch, or soon, stays: cleaning it would make no room.
   const auto fetched_next = timeline_.look(ahead_[static_cast<std::size_t>(tier)]);
@@ -256,8 +257,8 @@ void Residency::offload(Resident* resident, const Use& next) {
 void Residency::await_departures(std::uint64_t most_leaving_bytes) {
   const Tier tier = hierarchy_.compute_tier();
   while (leaving_bytes(tier) > most_leaving_bytes)
-    finish_move(*std::find_if(in_flight_.begin(), in_flight_.end(), [&](const Resident* resident) {
-      return resident->move->from == tier && resident->move->leaves;
+    vacate(*std::find_if(in_flight_.begin(), in_flight_.end(), [&](const Resident* resident) {
+      return resident->move->from == tier && resident->move->leaves && !resident->move->gone;
     }));
 }
 

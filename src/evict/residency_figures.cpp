@@ -41,6 +41,8 @@ StepTrace Residency::stop_trace() {
     if (move.record && move.ticket.done()) recorder_->end_move(*move.record, move.ticket);
     move.record.reset();
   }
+  finish_followed(/*waits=*/false);
+  for (Followed& move : followed_) move.record.reset();
   is_recording_ = false;
   return std::exchange(recorder_, nullptr)->finish();
 }
@@ -73,6 +75,7 @@ void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)>
   const Lock lock(mutex_);
   measuring_ = measuring;
   may_exceed_ = std::move(may_exceed);
+  if (!measuring) leave_besides();
 }
 
 // ---- what later steps will be like ----------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ void Residency::start_script() {
 void Residency::script_unmovable() {
   for (const Tier tier : hierarchy_.levels()) {
     if (tier == Tier::kNvme) continue;
-    const std::uint64_t bytes = books_.unmovable_bytes(tier);
+    const std::uint64_t bytes = unmovable_bytes(tier);
     if (std::exchange(scripted_unmovable_[index_of(tier)], bytes) == bytes) continue;
     script_->add({PassScript::What::kUnmovable, tier, 0, bytes});
   }
@@ -196,6 +199,18 @@ std::uint64_t Residency::resident_bytes(Tier tier) const {
 std::uint64_t Residency::pinned_bytes(Tier tier) const {
   const Lock lock(mutex_);
   return books_.pinned_bytes(tier);
+}
+
+std::uint64_t Residency::lingering_bytes(Tier tier) const {
+  const Lock lock(mutex_);
+  return lingering_bytes_on(tier);
+}
+
+std::uint64_t Residency::lingering_bytes_on(Tier tier) const {
+  std::uint64_t sum = 0;
+  for (const Lingering& lingering : lingering_)
+    if (lingering.block.pool()->tier() == tier) sum += lingering.block.bytes();
+  return sum;
 }
 
 std::size_t Residency::num_residents() const {

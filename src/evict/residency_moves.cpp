@@ -32,7 +32,7 @@ void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
   enter(*resident, below);
   const std::byte* source = resident->on(tier).block.data();
   auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
-                                     : hierarchy_.copy(tier, target.block.data(), source, resident->bytes);
+                                     : hierarchy_.copy(tier, target.block, resident->on(tier).block, resident->bytes);
   start_move(resident, tier, below, leaves, std::move(ticket));
 }
 
@@ -65,9 +65,9 @@ void Residency::finish_move(Resident* resident) {
   const std::exception_ptr error = wait_for(move);
   resident->move.reset();
   std::erase(in_flight_, resident);
-  transition(resident->on(move.from).state, CopyState::kCurrent);
-  const bool goes = move.leaves && !error && resident->on(move.from).pins == 0;
-  if (move.leaves && !goes && move.from == hierarchy_.compute_tier()) show(resident);
+  if (!move.gone) transition(resident->on(move.from).state, CopyState::kCurrent);
+  const bool goes = !move.gone && move.leaves && !error && resident->on(move.from).pins == 0;
+  if (!move.gone && move.leaves && !goes && move.from == hierarchy_.compute_tier()) show(resident);
   if (error) {
     Copy& target = resident->on(move.to);
     transition(target.state, CopyState::kAbsent);
@@ -81,6 +81,48 @@ void Residency::finish_move(Resident* resident) {
   if (goes) drop(resident, move.from);
 }
 
+// Ends a fetch in the order of the compute stream, which will wait for it. The source is read until then. False where
+// only the host can wait.
+bool Residency::follow(Resident* resident) {
+  if (resident->move->to != hierarchy_.compute_tier() || !hierarchy_.follow(resident->move->ticket)) return false;
+  Move move = std::move(*resident->move);
+  resident->move.reset();
+  std::erase(in_flight_, resident);
+  const auto ticket = std::make_shared<chunk::MoveTicket>(std::move(move.ticket));
+  followed_.push_back({ticket, edge_between(move.from, move.to), move.record});
+  Copy& source = resident->on(move.from);
+  transition(source.state, CopyState::kCurrent);
+  source.reader = ticket;  // the link keeps its order, so earlier readers will have ended, too
+  become_current(resident, move.to);
+  return true;
+}
+
+// Takes note of followed moves that have ended, and frees what they read.
+void Residency::finish_followed(bool waits) {
+  std::erase_if(followed_, [&](Followed& move) {
+    if (!waits && !move.ticket->done()) return false;
+    try {
+      move.ticket->wait();
+    } catch (...) {
+      if (!failure_) failure_ = std::current_exception();
+    }
+    if (move.ticket->is_of_transfers()) note_busy(move.edge, *move.ticket);
+    if (move.record && recorder_) recorder_->end_move(*move.record, *move.ticket);
+    return true;
+  });
+  std::erase_if(lingering_, [](const Lingering& lingering) { return lingering.reader->done(); });
+}
+
+// Frees the room of what leaves the compute tier: by order where its stream can wait for the copy, else by waiting.
+void Residency::vacate(Resident* resident) {
+  Move& move = *resident->move;
+  if (move.ticket.done() || resident->on(move.from).pins > 0 || !hierarchy_.follow(move.ticket))
+    return finish_move(resident);
+  move.gone = true;
+  transition(resident->on(move.from).state, CopyState::kCurrent);
+  drop(resident, move.from);
+}
+
 void Residency::become_current(Resident* resident, Tier tier) {
   transition(resident->on(tier).state, CopyState::kCurrent);
   if (tier == hierarchy_.compute_tier()) show(resident);
@@ -90,9 +132,15 @@ void Residency::drop(Resident* resident, Tier tier) {
   Copy& copy = resident->on(tier);
   transition(copy.state, CopyState::kAbsent);
   if (tier == hierarchy_.compute_tier()) point_tenants(resident, nullptr);
+  free_memory(copy);
+  leave(*resident, tier);
+}
+
+void Residency::free_memory(Copy& copy) {
+  if (copy.reader && !copy.reader->done()) lingering_.push_back({std::move(copy.block), std::move(copy.reader)});
   copy.block = chunk::Block();
   copy.extents = chunk::Extents();
-  leave(*resident, tier);
+  copy.reader.reset();
 }
 
 // Points the tenants at the copy on the compute tier.
@@ -109,7 +157,8 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
-  auto block = take_room(bytes, tier);
+  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh);
+  note_operator_room(block.bytes(), tier);
   books_.note_peak(tier);
   note_live();
   if (is_scripting()) script_unmovable();
@@ -117,43 +166,60 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   return block;
 }
 
-chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier) {
+// Where memory is one piece: what stays lies at one end, what passes at the other.
+chunk::Block Residency::take_room_for(const Resident& resident, Tier tier) {
+  return take_room(resident.bytes, tier, resident.is_chunk ? chunk::TierPool::End::kLow : chunk::TierPool::End::kHigh);
+}
+
+chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end) {
   auto& pool = hierarchy_.pool(tier);
   for (;;) {
-    if (auto block = pool.try_take(bytes)) return std::move(*block);
+    if (auto block = pool.try_take(bytes, end)) return std::move(*block);
     if (make_some_room(bytes, tier) || drop_a_shadow(tier)) continue;
-    if (may_exceed(bytes)) return pool.take_beyond_limit(bytes);
+    if (may_exceed(bytes, !lacks_only_a_place(bytes, tier)))
+      if (auto block = pool.take_beyond_limit(bytes)) return block;
     fail_for_want_of_room(tier);
   }
+}
+
+// True where what is needed is no more than the limit, and no place would be free if all left that are not pinned.
+bool Residency::lacks_only_a_place(std::uint64_t bytes, Tier tier) {
+  const auto& pool = hierarchy_.pool(tier);
+  return pool.is_one_piece() && need_now_[index_of(tier)] <= pool.limit_bytes() && !find_place(bytes, tier, {});
 }
 
 void Residency::fail_for_want_of_room(Tier tier) const {
   const auto& pool = hierarchy_.pool(tier);
   const std::uint64_t need = need_now_[index_of(tier)] + pool.foreign_bytes();
   std::string because = operator_name_;
-  if (need <= pool.limit_bytes()) because += "; the rest could not leave, as the tiers below are full";
+  if (need <= pool.limit_bytes())
+    because += pool.is_one_piece() ? "; the rest could not leave, or left no room in one place"
+                                   : "; the rest could not leave, as the tiers below are full";
   throw OutOfMemory(tier, need, pool.limit_bytes(), because);
 }
 
-bool Residency::may_exceed(std::uint64_t bytes) {
+// What has room but no place passes no limit: the next time its place is kept free before (bring_around).
+bool Residency::may_exceed(std::uint64_t bytes, bool is_beyond_limit) {
   if (!measuring_ || timeline_.is_suspended() || !may_exceed_ || !may_exceed_(bytes)) return false;
-  refused_ = true;
+  refused_ |= is_beyond_limit;
   return true;
 }
 
 // Frees something on `tier`, or says that nothing more can be freed.
 bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes);
-  if (shortfall == 0) return true;  // a cached size was missing, or somebody gave bytes back
+  const auto& pool = hierarchy_.pool(tier);
+  const std::uint64_t shortfall = pool.shortfall(bytes);
+  if (shortfall == 0 && pool.has_place(bytes)) return true;  // a cached size was missing, or somebody gave bytes back
+  if (pool.is_one_piece()) return clear_a_place(bytes, tier);
   const std::uint64_t leaving = leaving_bytes(tier);
   if (leaving < shortfall && start_departures(shortfall - leaving, tier) > 0) return true;
   return finish_one(tier);
 }
 
 std::uint64_t Residency::leaving_bytes(Tier tier) const {
-  std::uint64_t leaving = 0;
+  std::uint64_t leaving = lingering_bytes_on(tier);
   for (const Resident* resident : in_flight_)
-    if (resident->move->from == tier && resident->move->leaves) leaving += resident->bytes;
+    if (resident->move->from == tier && resident->move->leaves && !resident->move->gone) leaving += resident->bytes;
   return leaving;
 }
 
@@ -211,7 +277,7 @@ bool Residency::depart(Resident* resident, Tier tier) {
       auto extents = take_extents(resident->bytes);
       if (extents) target.extents = std::move(*extents);
     } else {
-      target.block = take_room(resident->bytes, below);
+      target.block = take_room_for(*resident, below);
     }
   } catch (const OutOfMemory&) {
   } catch (...) {
@@ -258,13 +324,116 @@ bool Residency::reclaim_extents() {
 // Waits for one move that frees `tier`, or that lets a copy there be evicted.
 bool Residency::finish_one(Tier tier) {
   for (Resident* resident : in_flight_) {
-    if (resident->move->from != tier && resident->move->to != tier) continue;
-    if (resident->move->to == tier && resident->on(tier).pins > 0) continue;
-    finish_move(resident);
+    const Move& move = *resident->move;
+    if ((move.from != tier || move.gone) && move.to != tier) continue;
+    if (move.to == tier && resident->on(tier).pins > 0) continue;
+    move.from == tier&& move.leaves ? vacate(resident) : finish_move(resident);
     return true;
+  }
+  const auto lingers = std::find_if(lingering_.begin(), lingering_.end(),
+                                    [&](const Lingering& each) { return each.block.pool()->tier() == tier; });
+  if (lingers == lingering_.end()) return false;
+  lingers->reader->wait_ended();
+  finish_followed(/*waits=*/false);
+  return true;
+}
+
+// ---- memory in one piece --------------------------------------------------------------------------------------------
+
+// Makes room in one place: where that costs least, all leave. False when something that stays lies everywhere.
+bool Residency::clear_a_place(std::uint64_t bytes, Tier tier) {
+  Ids stuck;
+  while (const auto place = find_place(bytes, tier, stuck)) {
+    const auto who = clear(*place, tier);
+    if (!who) return true;
+    stuck.insert(*who);
   }
   return false;
 }
+
+// Who leaves costs its bytes, the more the later it stands in the policy's order. What is on its way out costs nothing.
+std::optional<chunk::TierPool::Place> Residency::find_place(std::uint64_t bytes, Tier tier, const Ids& stuck) {
+  auto& candidates = candidates_[index_of(tier)];
+  collect_candidates(tier, candidates);
+  policy_->rank(candidates);
+  std::unordered_map<const std::byte*, std::uint64_t> costs;
+  const auto add = [&](const Resident& resident, std::uint64_t cost) {
+    if (!stuck.contains(resident.id))
+      costs[resident.on(tier).block.data()] = cost * (resident.bytes / device::kPageBytes);
+  };
+  for (std::size_t at = 0; at < candidates.size(); ++at) add(*residents_[candidates[at].index], at + 1);
+  for (const Resident* resident : in_flight_) {
+    if (!resident->on(tier).block || resident->on(tier).pins > 0) continue;
+    add(*resident, resident->move->from == tier && resident->move->leaves ? 0 : candidates.size() + 1);
+  }
+  return hierarchy_.pool(tier).cheapest_place(bytes, [&](const std::byte* data) -> std::optional<std::uint64_t> {
+    const auto found = costs.find(data);
+    return found == costs.end() ? std::nullopt : std::optional(found->second);
+  });
+}
+
+// Has all leave who lie there. Returns who could not, if anybody.
+std::optional<std::uint64_t> Residency::clear(const chunk::TierPool::Place& place, Tier tier) {
+  std::vector<std::uint64_t> ids;
+  for (const auto& resident : residents_)
+    if (const auto& block = resident->on(tier).block; block && place.holds(block.data())) ids.push_back(resident->id);
+  for (const std::uint64_t id : ids) {  // a departure may end others, and residents with them
+    Resident* resident = find_resident(id);
+    if (!resident || !resident->on(tier).block) continue;
+    const bool leaves = resident->move && resident->move->from == tier && resident->move->leaves;
+    if (resident->move && !leaves) finish_move(resident);
+    if (!leaves && !depart(resident, tier)) return id;
+  }
+  for (const std::uint64_t id : ids)
+    if (Resident* resident = find_resident(id); resident && resident->move && resident->on(tier).block)
+      vacate(resident);
+  return std::nullopt;
+}
+
+Resident* Residency::find_resident(std::uint64_t id) const {
+  const auto found =
+      std::find_if(residents_.begin(), residents_.end(), [&](const auto& resident) { return resident->id == id; });
+  return found == residents_.end() ? nullptr : found->get();
+}
+
+void Residency::note_operator_room(std::uint64_t bytes, Tier tier) {
+  if (tier != hierarchy_.compute_tier() || !hierarchy_.pool(tier).is_one_piece()) return;
+  const std::uint64_t now = unmovable_bytes(tier);
+  operator_room_.taken += bytes;
+  operator_room_.most = std::max(operator_room_.most, now - std::min(now, operator_room_.unmovable_before));
+}
+
+// What the operator will ask for, as far as that can be. One that was never seen may want as much as any.
+std::uint64_t Residency::room_of_operator() const {
+  const auto known = operator_rooms_.find(operator_room_.hash);
+  const std::uint64_t unknown = measuring_ ? 0 : largest_operator_room_;
+  const Tier tier = hierarchy_.compute_tier();
+  const std::uint64_t limit = hierarchy_.pool(tier).limit_bytes();
+  const std::uint64_t taken = unmovable_bytes(tier) + books_.pinned_bytes(tier);
+  return std::min(known == operator_rooms_.end() ? unknown : known->second, limit - std::min(limit, taken));
+}
+
+// Asked once for each operator, when what it uses is there.
+bool Residency::lacks_place_for_operator(Tier tier) {
+  const auto& pool = hierarchy_.pool(tier);
+  if (tier != hierarchy_.compute_tier() || !pool.is_one_piece()) return false;
+  if (std::exchange(operator_room_.is_placed, true)) return false;
+  const std::uint64_t bytes = room_of_operator();
+  return bytes > 0 && !pool.has_place(bytes) && !find_place(bytes, tier, {});
+}
+
+// What was taken besides the accelerator's memory while that was measured goes where there is a place.
+void Residency::leave_besides() {
+  const Tier tier = hierarchy_.compute_tier();
+  for (std::size_t at = 0; at < residents_.size(); ++at) {
+    Resident* resident = residents_[at].get();
+    if (!resident->on(tier).block.is_besides() || resident->on(tier).pins > 0) continue;
+    if (resident->move) finish_move(resident);
+    if (depart(resident, tier) && resident->move) finish_move(resident);
+  }
+}
+
+// ---- everything leaves ----------------------------------------------------------------------------------------------
 
 // A check that needs more room than the work itself must not have a budget refused: what does not fit below stays.
 void Residency::evict_all() {

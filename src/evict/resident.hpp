@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -42,6 +43,9 @@ struct Copy {
   chunk::Extents extents;  // nvme
   int pins = 0;
   std::uint64_t arrival = 0;  // counted as uses are
+  // The move that still reads these bytes, though where it goes they are current: the accelerator's stream knows when
+  // they will have arrived.
+  std::shared_ptr<chunk::MoveTicket> reader;
 
   bool is_readable() const { return state == chunk::CopyState::kCurrent || state == chunk::CopyState::kLeaving; }
 };
@@ -53,6 +57,7 @@ struct Move {
   bool leaves;  // the source is dropped when the move has ended
   chunk::MoveTicket ticket;
   std::optional<std::uint64_t> record;  // the step recorder's, while a trace runs
+  bool gone = false;  // the source has been dropped already: who uses its room comes after the move by order
 };
 
 struct Resident {

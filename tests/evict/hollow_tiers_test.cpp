@@ -64,7 +64,7 @@ CATCH_TEST_CASE("hollow tiers: they hold what they are said to and move as fast"
   const auto block = hierarchy.pool(Tier::kCpu).try_take(kBytes);
   CATCH_REQUIRE(block);
   const auto start = hierarchy.now();
-  hierarchy.copy(Tier::kCpu, block->data(), block->data(), kBytes).wait();
+  hierarchy.copy(Tier::kCpu, *block, *block, kBytes).wait();
   const auto extents = hierarchy.swap().try_take(kBytes);
   CATCH_REQUIRE(extents);
   hierarchy.swap().write(*extents, {block->data(), kBytes}).wait();

@@ -1,10 +1,15 @@
 // A Residency on small tiers, a model of what its residents should hold, and the checks of its invariants.
 //
+// The gpu tier is pages, one piece of a simulated accelerator, or a card: one of threads, on which what the rig does to
+// payloads is enqueued as kernels are.
+//
 // Threading: one thread; residency_threads_test.cpp brings its own.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,9 +19,13 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "device/copy_stream.hpp"
+#include "device/cuda_accelerator.hpp"
+#include "device/simulated_accelerator.hpp"
 #include "evict/residency.hpp"
 #include "tests/base/temporary_folder.hpp"
 #include "tests/chunk/ram_block_file.hpp"
+#include "tests/device/fake_cuda_calls.hpp"
 #include "tests/device/faulty_file_calls.hpp"
 
 namespace asterias::evict::tests {
@@ -34,6 +43,9 @@ struct Pages {
   std::uint64_t cpu = 0;
   std::uint64_t nvme = 0;
 };
+
+// What the gpu tier is made of.
+enum class Memory { kPages, kOnePiece, kCard };
 
 // A tenant that remembers where it was told to point.
 class Pointer final : public Tenant {
@@ -72,16 +84,20 @@ class Rig {
   // With `calls` the drive is a real file whose system calls can be made to fail; else it is in memory.
   explicit Rig(const Pages& pages, std::shared_ptr<FaultyFileCalls> calls = nullptr,
                std::unique_ptr<EvictionPolicy> policy = make_lru_policy(),
-               ActivationPlacement activations = ActivationPlacement::kAuto)
+               ActivationPlacement activations = ActivationPlacement::kAuto, Memory memory = Memory::kPages,
+               int look_ahead = 0)
       : cpu(TierPool::create(Tier::kCpu, pages.cpu * kPage)) {
-    if (pages.gpu > 0) gpu = TierPool::create(Tier::kGpu, pages.gpu * kPage);
+    if (pages.gpu > 0) gpu = make_gpu(pages.gpu * kPage, memory);
     for (const auto& pool : {gpu, cpu})
       if (pool) pool->set_poison(true);
+    const bool has_own_link = gpu && !gpu->is_one_piece();
     residency.emplace(chunk::Hierarchy(gpu, cpu, make_swap(pages.nvme, std::move(calls)),
-                                       gpu ? std::make_unique<device::CopyStream>() : nullptr,
-                                       gpu ? std::make_unique<device::CopyStream>() : nullptr),
-                      std::move(policy), /*look_ahead=*/0, activations);
+                                       has_own_link ? std::make_unique<device::CopyStream>() : nullptr,
+                                       has_own_link ? std::make_unique<device::CopyStream>() : nullptr),
+                      std::move(policy), look_ahead, activations);
   }
+  Rig(const Pages& pages, Memory memory, int look_ahead = 0)
+      : Rig(pages, nullptr, make_lru_policy(), ActivationPlacement::kAuto, memory, look_ahead) {}
 
   TierPool& pool(Tier tier) const { return tier == Tier::kGpu ? *gpu : *cpu; }
   Tier compute() const { return gpu ? Tier::kGpu : Tier::kCpu; }
@@ -95,8 +111,24 @@ class Rig {
     const Tier at = tier.value_or(compute());
     const Want want{resident, access};
     residency->acquire({&want, 1}, at);
-    write_version(residency->address(resident, at), resident->bytes, version);
+    run(at, [payload = residency->address(resident, at), bytes = resident->bytes, version] {
+      write_version(payload, bytes, version);
+    });
     residency->release({&want, 1}, at);
+  }
+
+  // Works on payloads of a tier: at once, or as a kernel of the card.
+  void run(Tier tier, std::function<void()> work) {
+    if (tier != Tier::kGpu || !card) return work();
+    CATCH_REQUIRE(card_calls.enqueue(card->compute().handle(), std::move(work)) == 0);
+  }
+  // Has `num_wrong` count it unless the payload is this version when its turn comes.
+  void expect(Tier tier, const std::byte* payload, std::uint64_t bytes, std::uint64_t version) {
+    run(tier, [=, this] { num_wrong += !holds_version(payload, bytes, version); });
+  }
+  // Waits until the card has done what it was told.
+  void await_card() const {
+    if (card) card->compute().point()->wait();
   }
 
   // Says whether the payload, brought to a tier, is the version it should be.
@@ -104,7 +136,11 @@ class Rig {
     const Tier at = tier.value_or(compute());
     const Want want{resident, Access::kRead};
     residency->acquire({&want, 1}, at);
-    const bool is_right = holds_version(residency->address(resident, at), resident->bytes, version);
+    bool is_right = false;
+    run(at, [&, payload = residency->address(resident, at)] {
+      is_right = holds_version(payload, resident->bytes, version);
+    });
+    await_card();
     residency->release({&want, 1}, at);
     return is_right;
   }
@@ -145,7 +181,9 @@ class Rig {
       CATCH_CAPTURE(tier_name(tier));
       CATCH_REQUIRE(residency->resident_bytes(tier) == present[at]);
       CATCH_REQUIRE(residency->pinned_bytes(tier) == pinned[at]);
-      if (tier != Tier::kNvme) by_kind[at][static_cast<std::size_t>(ContentKind::kOther)] = unmovable_bytes[at];
+      const std::uint64_t lingering_bytes = residency->lingering_bytes(tier);
+      if (tier != Tier::kNvme)
+        by_kind[at][static_cast<std::size_t>(ContentKind::kOther)] = unmovable_bytes[at] + lingering_bytes;
       CATCH_REQUIRE(residency->content(tier) == by_kind[at]);
       if (tier == Tier::kNvme) {
         CATCH_REQUIRE(residency->hierarchy().swap().used_bytes() == present[at]);
@@ -153,7 +191,7 @@ class Rig {
         CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == residency->hierarchy().swap().peak_used_bytes());
         continue;
       }
-      CATCH_REQUIRE(pool(tier).used_bytes() == present[at] + unmovable_bytes[at]);
+      CATCH_REQUIRE(pool(tier).used_bytes() == present[at] + unmovable_bytes[at] + lingering_bytes);
       CATCH_REQUIRE(pool(tier).used_bytes() + pool(tier).cached_bytes() <= pool(tier).limit_bytes());
       CATCH_REQUIRE(pool(tier).peak_used_bytes() <= pool(tier).limit_bytes());
       CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == pool(tier).peak_used_bytes());
@@ -161,10 +199,23 @@ class Rig {
   }
 
   asterias::tests::TemporaryFolder folder;
+  device::tests::FakeCudaCalls card_calls;
+  std::shared_ptr<device::Accelerator> card;
   std::shared_ptr<TierPool> gpu, cpu;
   std::optional<Residency> residency;
+  std::atomic<int> num_wrong{0};
 
  private:
+  std::shared_ptr<TierPool> make_gpu(std::uint64_t bytes, Memory memory) {
+    if (memory == Memory::kPages) return TierPool::create(Tier::kGpu, bytes);
+    if (memory == Memory::kOnePiece)
+      return TierPool::create_in_one_piece(Tier::kGpu, bytes, device::make_simulated_accelerator({bytes, 0, 0}));
+    device::CudaOptions options;
+    options.limit_bytes = card_calls.context_bytes + round_up(bytes, 2 * kMiB);
+    card = device::open_cuda_accelerator(card_calls, options);
+    return TierPool::create_in_one_piece(Tier::kGpu, bytes, card);
+  }
+
   std::unique_ptr<SwapSpace> make_swap(std::uint64_t pages, std::shared_ptr<FaultyFileCalls> calls) const {
     if (pages == 0) return nullptr;
     std::vector<std::unique_ptr<device::BlockFile>> files;
@@ -183,12 +234,12 @@ class Rig {
       const bool arrives = resident.move && resident.move->to == tier,
                  leaves = resident.move && resident.move->from == tier;
       CATCH_REQUIRE(arrives == (copy.state == CopyState::kArriving));
-      CATCH_REQUIRE(leaves == (copy.state == CopyState::kLeaving));
+      CATCH_REQUIRE((leaves && !resident.move->gone) == (copy.state == CopyState::kLeaving));
       CATCH_REQUIRE((copy.state == CopyState::kAbsent) == (!copy.block && !copy.extents));
       if (copy.pins > 0) CATCH_REQUIRE(copy.is_readable());
       is_anywhere |= copy.is_readable();
     }
-    CATCH_REQUIRE((is_anywhere || resident.blank));
+    CATCH_REQUIRE((is_anywhere || resident.blank || (resident.move && resident.move->gone)));
     CATCH_REQUIRE((!resident.dying || resident.is_pinned()));
     const auto* at = resident.is_there_to_stay(compute()) ? resident.on(compute()).block.data() : nullptr;
     for (const auto* tenant : resident.tenants) CATCH_REQUIRE(static_cast<const Pointer*>(tenant)->at() == at);
