@@ -13,6 +13,7 @@ namespace asterias::chunk {
 namespace {
 
 constexpr std::uint64_t kSmallAlignment = 64;
+constexpr std::uint64_t kMostSmallBytes = 16 * kMiB;
 
 std::byte* allocate_small(std::uint64_t bytes) {
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(kSmallAlignment, bytes));
@@ -105,12 +106,20 @@ std::shared_ptr<TierPool> TierPool::create_hollow(Tier tier, std::uint64_t limit
 }
 
 std::shared_ptr<TierPool> TierPool::create_in_one_piece(Tier tier, std::uint64_t limit_bytes,
-                                                        std::shared_ptr<device::Accelerator> accelerator) {
-  const std::uint64_t bytes = std::min(limit_bytes, accelerator->memory_bytes());
+                                                        std::shared_ptr<device::Accelerator> accelerator,
+                                                        std::uint64_t small_bytes) {
+  const std::uint64_t bytes =
+      std::min(limit_bytes, accelerator->memory_bytes()) / device::kPageBytes * device::kPageBytes;
   auto pool = create(tier, bytes);
-  pool->arena_.emplace(accelerator->memory(), bytes);
+  pool->arena_.emplace(accelerator->memory(), bytes - small_bytes);
+  pool->small_arena_.emplace(accelerator->memory() + (bytes - small_bytes), small_bytes);
   pool->accelerator_ = std::move(accelerator);
   return pool;
+}
+
+std::uint64_t TierPool::small_share(std::uint64_t piece_bytes) {
+  const std::uint64_t share = std::clamp(piece_bytes / 4, 4 * device::kPageBytes, kMostSmallBytes);
+  return std::min(share, piece_bytes) / device::kPageBytes * device::kPageBytes;
 }
 
 TierPool::TierPool(Tier tier, std::uint64_t limit_bytes, std::function<std::uint64_t()> measure_foreign,
@@ -163,8 +172,8 @@ std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end) {
 
 std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end) {
   const Lock lock(mutex_);
-  if (!fits(charged)) return std::nullopt;
-  auto range = arena_->take(charged, end);
+  auto range = charged < device::kPageBytes ? small_arena_->take(charged, end) : std::nullopt;
+  if (!range) range = arena_->take(charged, end);
   if (!range) return std::nullopt;
   count_used(charged);
   Block block;
@@ -185,12 +194,17 @@ void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexce
   }
   const Lock lock(mutex_);
   used_bytes_ -= charged;
-  arena_->give_back(data, std::move(last_use));
+  (is_among_small(data) ? small_arena_ : arena_)->give_back(data, std::move(last_use));
+}
+
+bool TierPool::is_among_small(const std::byte* data) const {
+  return data >= accelerator_->memory() + arena_->book().bytes();
 }
 
 bool TierPool::has_place(std::uint64_t bytes) const {
   const Lock lock(mutex_);
-  return !arena_ || charge(bytes) <= arena_->book().largest_hole();
+  if (!arena_ || charge(bytes) <= arena_->book().largest_hole()) return true;
+  return charge(bytes) < device::kPageBytes && charge(bytes) <= small_arena_->book().largest_hole();
 }
 
 std::optional<TierPool::Place> TierPool::cheapest_place(std::uint64_t bytes, const Cost& cost) const {
@@ -248,6 +262,11 @@ std::optional<Reservation> TierPool::try_reserve(std::uint64_t bytes) {
 std::uint64_t TierPool::shortfall(std::uint64_t bytes) const {
   if (limit_bytes_ == kUnlimited) return 0;
   const Lock lock(mutex_);
+  if (arena_) {  // what lies besides takes no room of it
+    const auto& book = arena_->book();
+    const std::uint64_t wanted = book.taken_bytes() + round_up(charge(bytes), device::ArenaBook::kGrain);
+    return wanted > book.bytes() ? wanted - book.bytes() : 0;
+  }
   const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + charge(bytes);
   return wanted > limit_bytes_ ? wanted - limit_bytes_ : 0;
 }

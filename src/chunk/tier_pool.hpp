@@ -5,7 +5,8 @@
 // Host memory is no address space to be divided: large blocks are whole pages of their own mapping
 // (device/page_block.hpp), so there is no fragmentation and the limit can be met exactly. An accelerator's memory is
 // one piece (device/ordered_arena.hpp): there room may be enough and yet not in one place, and cheapest_place() says
-// who would have to leave for one.
+// who would have to leave for one. Blocks below kPageBytes cannot be told to leave: so that they lie in nobody's way,
+// they have the high end of the piece to themselves as long as that has room.
 //
 // Invariants
 //   * used_bytes() is the sum of all living Reservations of this pool, those inside Blocks included.
@@ -107,9 +108,13 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
                                           std::uint64_t slack_bytes = 0);
   // A pool that only counts: its blocks have no memory.
   static std::shared_ptr<TierPool> create_hollow(Tier tier, std::uint64_t limit_bytes);
-  // A pool over an accelerator's memory, or as much of it as the limit says.
+  // A pool over an accelerator's memory, or as many of its pages as the limit says, of which `small_bytes` (whole
+  // pages) are for small blocks alone.
   static std::shared_ptr<TierPool> create_in_one_piece(Tier tier, std::uint64_t limit_bytes,
-                                                       std::shared_ptr<device::Accelerator> accelerator);
+                                                       std::shared_ptr<device::Accelerator> accelerator,
+                                                       std::uint64_t small_bytes = 0);
+  // The share of a piece that a training should have for small blocks.
+  static std::uint64_t small_share(std::uint64_t piece_bytes);
   ~TierPool();
 
   // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving
@@ -130,6 +135,8 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // ---- memory in one piece
   bool is_one_piece() const { return accelerator_ != nullptr; }
   const std::shared_ptr<device::Accelerator>& accelerator() const { return accelerator_; }
+  // Counts what there is for blocks of kPageBytes and more.
+  std::uint64_t bytes_for_large() const { return arena_ ? arena_->book().bytes() : limit_bytes_; }
 
   // Says whether a block of `bytes` has a place now, whatever the limit.
   bool has_place(std::uint64_t bytes) const;
@@ -181,6 +188,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   Block make_block(std::uint64_t charged);
   std::optional<Block> try_take_in_piece(std::uint64_t charged, End end);
   void give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept;
+  bool is_among_small(const std::byte* data) const;
   bool fits(std::uint64_t charged) const;
   void release_cache(std::uint64_t charged);
   void count_used(std::uint64_t charged);
@@ -203,7 +211,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   std::uint64_t peak_used_bytes_ = 0;
   std::uint64_t peak_held_bytes_ = 0;
   PageCache cache_;
-  std::optional<device::OrderedArena> arena_;  // over the accelerator's memory
+  std::optional<device::OrderedArena> arena_, small_arena_;  // over the accelerator's memory, and over its high end
 };
 
 }  // namespace asterias::chunk

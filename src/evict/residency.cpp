@@ -229,11 +229,16 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
                    tier);
   }
   note_need(tier, 0);
-  bring(wants, tier);
-  if (lacks_place_for_operator(tier)) {
-    const std::uint64_t room_bytes = room_of_operator();
-    let_go(wants, tier);
-    bring_around(room_bytes, wants, tier);
+  try {
+    bring(wants, tier);
+    if (lacks_place_for_operator(tier)) {
+      const std::uint64_t room_bytes = room_of_operator();
+      let_go(wants, tier);
+      bring_around(room_bytes, wants, tier);
+    }
+  } catch (const OutOfMemory& error) {  // what was there already may have lain between
+    if (error.tier() != tier || !hierarchy_.pool(tier).is_one_piece()) throw;
+    bring_around(0, wants, tier);
   }
   for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
 }
@@ -258,17 +263,26 @@ void Residency::let_go(std::span<const Want> wants, Tier tier) {
 }
 
 // Brings what an operator uses to where it leaves room in one place for what the operator will ask for: that room is
-// taken first. Without such a room as before.
+// taken first. Where this fails, or no room is asked for, all leave and come again, side by side.
 void Residency::bring_around(std::uint64_t room_bytes, std::span<const Want> wants, Tier tier) {
   const auto pin_all = [&] {
     for (const Want& want : wants) pin(want.resident, tier);
   };
-  try {
+  if (room_bytes > 0) try {
+      const WithoutExcess strict(measuring_);
+      const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+      pin_all();
+      return bring(wants, tier);
+    } catch (const OutOfMemory&) {
+    }
+  {
     const WithoutExcess strict(measuring_);
-    const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
-    pin_all();
-    return bring(wants, tier);
-  } catch (const OutOfMemory&) {
+    for (std::size_t at = 0; at < residents_.size(); ++at) {
+      Resident* resident = residents_[at].get();
+      if (!resident->on(tier).block || resident->on(tier).pins > 0) continue;
+      if (resident->move) finish_move(resident);
+      if (depart(resident, tier) && resident->move) vacate(resident);
+    }
   }
   pin_all();
   bring(wants, tier);

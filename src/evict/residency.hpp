@@ -276,6 +276,9 @@ class Residency {
   bool lacks_only_a_place(std::uint64_t bytes, Tier tier);
   bool clear_a_place(std::uint64_t bytes, Tier tier);
   using Ids = std::unordered_set<std::uint64_t>;
+  using Costs = std::unordered_map<const std::byte*, std::uint64_t>;  // by where residents lie
+  static void add_cost(Costs& costs, const Resident& resident, Tier tier, std::uint64_t rank);
+  std::optional<chunk::TierPool::Place> cheapest_place(std::uint64_t bytes, Tier tier, const Costs& costs) const;
   std::optional<chunk::TierPool::Place> find_place(std::uint64_t bytes, Tier tier, const Ids& stuck);
   std::optional<std::uint64_t> clear(const chunk::TierPool::Place& place, Tier tier);
   Resident* find_resident(std::uint64_t id) const;
@@ -338,6 +341,7 @@ class Residency {
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
   bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);
+  bool drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted);
   bool start_down(Resident* resident, Tier tier, bool leaves);
   void note_live();
 

@@ -157,11 +157,12 @@ bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std:
 bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides) {
   const auto& pool = hierarchy_.pool(tier);
   const std::uint64_t wanted = pool.shortfall(bytes + bytes_besides);
-  if (wanted == 0) return true;
+  if (wanted == 0 && pool.has_place(bytes)) return true;
   auto& candidates = candidates_[static_cast<std::size_t>(tier)];
   collect_candidates(tier, candidates);
   std::erase_if(candidates, [&](const Candidate& candidate) { return !candidate.clean && is_about_to_die(candidate); });
   policy_->rank(candidates);
+  if (pool.is_one_piece()) return drop_clean_neighbours_for(bytes, tier, used_at, wanted);
   std::size_t num_dropped = 0;
   std::uint64_t freeable = 0;
   for (; num_dropped < candidates.size() && freeable < wanted; ++num_dropped) {

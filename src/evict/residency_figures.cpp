@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "evict/residency.hpp"
 
@@ -144,9 +145,19 @@ bool Residency::is_refused() const {
   return refused_;
 }
 
+// In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
 Needs Residency::needs() const {
   const Lock lock(mutex_);
-  return needs_;
+  Needs needs = needs_;
+  for (const Tier tier : hierarchy_.levels()) {
+    if (tier == Tier::kNvme || !hierarchy_.pool(tier).is_one_piece()) continue;
+    auto& need = needs.working_set[index_of(tier)];
+    const std::uint64_t large_bytes = need + need / 4;
+    // A share of the whole: what is left of it must be the rest.
+    const std::uint64_t small_bytes = std::min(chunk::TierPool::small_share(large_bytes * 4 / 3), large_bytes / 3);
+    need = round_up(large_bytes + small_bytes, device::kPageBytes) + 4 * device::kPageBytes;
+  }
+  return needs;
 }
 
 ResidencyStats Residency::stats() const {

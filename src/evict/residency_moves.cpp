@@ -345,31 +345,61 @@ bool Residency::clear_a_place(std::uint64_t bytes, Tier tier) {
   Ids stuck;
   while (const auto place = find_place(bytes, tier, stuck)) {
     const auto who = clear(*place, tier);
-    if (!who) return true;
+    if (!who) return hierarchy_.pool(tier).has_place(bytes);
     stuck.insert(*who);
   }
   return false;
 }
 
 // Who leaves costs its bytes, the more the later it stands in the policy's order. What is on its way out costs nothing.
-std::optional<chunk::TierPool::Place> Residency::find_place(std::uint64_t bytes, Tier tier, const Ids& stuck) {
-  auto& candidates = candidates_[index_of(tier)];
-  collect_candidates(tier, candidates);
-  policy_->rank(candidates);
-  std::unordered_map<const std::byte*, std::uint64_t> costs;
-  const auto add = [&](const Resident& resident, std::uint64_t cost) {
-    if (!stuck.contains(resident.id))
-      costs[resident.on(tier).block.data()] = cost * (resident.bytes / device::kPageBytes);
-  };
-  for (std::size_t at = 0; at < candidates.size(); ++at) add(*residents_[candidates[at].index], at + 1);
-  for (const Resident* resident : in_flight_) {
-    if (!resident->on(tier).block || resident->on(tier).pins > 0) continue;
-    add(*resident, resident->move->from == tier && resident->move->leaves ? 0 : candidates.size() + 1);
-  }
+void Residency::add_cost(Costs& costs, const Resident& resident, Tier tier, std::uint64_t rank) {
+  costs[resident.on(tier).block.data()] = rank * (resident.bytes / device::kPageBytes);
+}
+
+std::optional<chunk::TierPool::Place> Residency::cheapest_place(std::uint64_t bytes, Tier tier,
+                                                                const Costs& costs) const {
   return hierarchy_.pool(tier).cheapest_place(bytes, [&](const std::byte* data) -> std::optional<std::uint64_t> {
     const auto found = costs.find(data);
     return found == costs.end() ? std::nullopt : std::optional(found->second);
   });
+}
+
+std::optional<chunk::TierPool::Place> Residency::find_place(std::uint64_t bytes, Tier tier, const Ids& stuck) {
+  auto& candidates = candidates_[index_of(tier)];
+  collect_candidates(tier, candidates);
+  policy_->rank(candidates);
+  Costs costs;
+  for (std::size_t at = 0; at < candidates.size(); ++at)
+    if (!stuck.contains(candidates[at].id)) add_cost(costs, *residents_[candidates[at].index], tier, at + 1);
+  for (const Resident* resident : in_flight_) {
+    if (!resident->on(tier).block || resident->on(tier).pins > 0 || stuck.contains(resident->id)) continue;
+    const bool leaves = resident->move->from == tier && resident->move->leaves;
+    add_cost(costs, *resident, tier, leaves ? 0 : candidates.size() + 1);
+  }
+  return cheapest_place(bytes, tier, costs);
+}
+
+// As drop_clean_for, which has ranked the candidates: those that are dropped make room in one place.
+bool Residency::drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted) {
+  const auto& candidates = candidates_[index_of(tier)];
+  Costs costs;
+  std::uint64_t freeable = 0;
+  for (std::size_t at = 0; at < candidates.size(); ++at) {
+    if (!candidates[at].clean || candidates[at].next_use <= used_at) continue;
+    freeable += candidates[at].bytes;
+    add_cost(costs, *residents_[candidates[at].index], tier, at + 1);
+  }
+  if (freeable < wanted) return false;
+  const auto place = cheapest_place(bytes, tier, costs);
+  if (!place) return false;
+  for (const Candidate& candidate : candidates) {
+    Resident* resident = residents_[candidate.index].get();
+    if (!place->holds(resident->on(tier).block.data())) continue;
+    expect_again(*resident, tier);
+    drop(resident, tier);
+    ++stats_.evictions_clean;
+  }
+  return true;
 }
 
 // Has all leave who lie there. Returns who could not, if anybody.
@@ -408,7 +438,7 @@ std::uint64_t Residency::room_of_operator() const {
   const auto known = operator_rooms_.find(operator_room_.hash);
   const std::uint64_t unknown = measuring_ ? 0 : largest_operator_room_;
   const Tier tier = hierarchy_.compute_tier();
-  const std::uint64_t limit = hierarchy_.pool(tier).limit_bytes();
+  const std::uint64_t limit = hierarchy_.pool(tier).bytes_for_large();
   const std::uint64_t taken = unmovable_bytes(tier) + books_.pinned_bytes(tier);
   return std::min(known == operator_rooms_.end() ? unknown : known->second, limit - std::min(limit, taken));
 }

@@ -98,6 +98,12 @@ void check_device(const EngineConfig& config, Complaints& complaints) {
   }
 }
 
+void check_debug(const EngineConfig& config, Complaints& complaints) {
+  if (config.debug.one_piece && config.device != "simulated")
+    complaints.push_back("debug.one_piece: works only with device \"simulated\", and device is \"" + config.device +
+                         "\"; remove it or change the device");
+}
+
 void check_tiers(const EngineConfig& config, Complaints& complaints) {
   for (const auto& [tier, tier_config] :
        {std::pair{Tier::kGpu, &config.tiers.gpu}, {Tier::kCpu, &config.tiers.cpu}, {Tier::kNvme, &config.tiers.nvme}}) {
@@ -255,6 +261,7 @@ void EngineConfig::validate() const {
   Complaints complaints;
   check_each_field(*this, complaints);
   check_device(*this, complaints);
+  check_debug(*this, complaints);
   check_tiers(*this, complaints);
   check_placement(*this, complaints);
   check_optimizer(optimizer, complaints);

@@ -134,6 +134,7 @@ struct DebugConfig {
   bool evict_always = false;  // evicts everything unpinned after every operator
   bool audit =
       false;  // compares every read-only input before and after each operator; StateError names the one that changed
+  bool one_piece = false;  // the simulated device's memory is one piece, as a card's is
 };
 
 struct EngineConfig {

@@ -335,6 +335,8 @@ void add_machine(Fields<EngineConfig>& fields) {
       "debug.evict_always", boolean(), [](auto& c) -> auto& { return c.debug.evict_always; });
   add(
       "debug.audit", boolean(), [](auto& c) -> auto& { return c.debug.audit; });
+  add(
+      "debug.one_piece", boolean(), [](auto& c) -> auto& { return c.debug.one_piece; });
 }
 
 Fields<EngineConfig> make_engine_fields() {

@@ -13,6 +13,7 @@
 #include "base/process_memory.hpp"
 #include "device/block_file.hpp"
 #include "device/copy_stream.hpp"
+#include "device/simulated_accelerator.hpp"
 #include "runtime/allocator.hpp"
 #include "runtime/interception.hpp"
 #include "runtime/storage_slot.hpp"
@@ -32,6 +33,9 @@ constexpr std::uint64_t kLibraryGrowthBytes = 8 * kMiB;
 constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
 constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
+
+// In one piece of memory residents of many sizes leave gaps: of a budget, one part in so many.
+constexpr std::uint64_t kGapShare = 8;
 
 constexpr const char* kAtLeast = "; at least: the system has too little memory to measure the whole pass";
 
@@ -86,8 +90,16 @@ chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
   const auto measure = [earlier = device::PageBlock::mapped_bytes()] { return library_bytes(earlier); };
   auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, measure, kLibrarySlackBytes);
   if (config.device != "simulated") return {nullptr, std::move(cpu), open_swap(config)};
-  auto gpu = chunk::TierPool::create(Tier::kGpu, resolve_memory_limit(config.tiers.gpu.limit));
   const auto& link = config.tiers.gpu.link;
+  const std::uint64_t gpu_limit = resolve_memory_limit(config.tiers.gpu.limit);
+  if (config.debug.one_piece) {
+    auto accelerator =
+        device::make_simulated_accelerator({gpu_limit, link.h2d_bytes_per_second, link.d2h_bytes_per_second});
+    return {chunk::TierPool::create_in_one_piece(Tier::kGpu, gpu_limit, std::move(accelerator),
+                                                 chunk::TierPool::small_share(gpu_limit)),
+            std::move(cpu), open_swap(config)};
+  }
+  auto gpu = chunk::TierPool::create(Tier::kGpu, gpu_limit);
   return {std::move(gpu), std::move(cpu), open_swap(config),
           std::make_unique<device::CopyStream>(link.h2d_bytes_per_second),
           std::make_unique<device::CopyStream>(link.d2h_bytes_per_second)};
@@ -116,7 +128,10 @@ class Rooms {
   Rooms(const chunk::Hierarchy& hierarchy, std::uint64_t foreign_bytes) {
     const std::uint64_t cpu = hierarchy.pool(Tier::kCpu).limit_bytes();
     bytes_[static_cast<int>(Tier::kCpu)] = cpu > foreign_bytes ? cpu - foreign_bytes : 0;
-    if (hierarchy.has(Tier::kGpu)) bytes_[static_cast<int>(Tier::kGpu)] = hierarchy.pool(Tier::kGpu).limit_bytes();
+    if (hierarchy.has(Tier::kGpu)) {
+      bytes_[static_cast<int>(Tier::kGpu)] = hierarchy.pool(Tier::kGpu).limit_bytes();
+      gpu_gaps_ = hierarchy.pool(Tier::kGpu).is_one_piece() ? of(Tier::kGpu) / kGapShare : 0;
+    }
     if (hierarchy.has(Tier::kNvme)) bytes_[static_cast<int>(Tier::kNvme)] = hierarchy.swap().limit_bytes();
   }
 
@@ -127,7 +142,7 @@ class Rooms {
   std::uint64_t rest_after_others(std::uint64_t total, Tier tier, bool with_gpu, std::uint64_t drift) const {
     for (const Tier other : {Tier::kGpu, Tier::kCpu, Tier::kNvme}) {
       if (other == tier || (other == Tier::kGpu && !with_gpu)) continue;
-      const std::uint64_t lost = other == Tier::kCpu ? std::min(of(other), drift) : 0;
+      const std::uint64_t lost = other == Tier::kCpu ? std::min(of(other), drift) : other == Tier::kGpu ? gpu_gaps_ : 0;
       total -= std::min(total, of(other) - lost);
     }
     return total;
@@ -135,6 +150,7 @@ class Rooms {
 
  private:
   std::array<std::uint64_t, kNumTiers> bytes_{};
+  std::uint64_t gpu_gaps_ = 0;  // that residents may leave between them
 };
 
 // Everything of the configuration that all engines of a process share.
@@ -250,6 +266,7 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
   // The most of: what the operators pin, what the other tiers leave over, and for a lower tier what it alone can hold.
   const auto need_of = [&](Tier tier, std::uint64_t drift) {
     std::uint64_t need = rooms.rest_after_others(needs.content + transit, tier, /*with_gpu=*/true, drift);
+    if (tier == Tier::kGpu && hierarchy.pool(tier).is_one_piece()) need += need / (kGapShare - 1);
     if (tier != Tier::kGpu) need = std::max(need, rooms.rest_after_others(below_gpu, tier, /*with_gpu=*/false, drift));
     return tier == Tier::kNvme ? need : std::max(need, needs.working_set[static_cast<int>(tier)]);
   };

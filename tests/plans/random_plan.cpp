@@ -111,6 +111,11 @@ void draw_debug(Draw& draw, Job& job) {
   job.faults = {};
 }
 
+// Whether the accelerator's memory is one piece, as a card's is. Drawn last, too.
+void draw_memory(Draw& draw, EngineConfig& config) {
+  config.debug.one_piece = draw.chance(40) && config.device == "simulated";
+}
+
 // A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
 std::int64_t draw_plan_elements(Draw& draw, const EngineConfig& config) {
   return config.device == "cpu" ? draw.of_any_size(500'000, 5'000'000) : draw.of_any_size(20'000, 2'000'000);
@@ -188,6 +193,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   if (!config.tiers.nvme.paths.empty()) plan.shares[static_cast<int>(Tier::kNvme)] = draw_share(draw, 40);
   draw_precision(draw, plan.job);
   draw_engine(draw, plan.job);
+  draw_memory(draw, config);
   return plan;
 }
 
@@ -207,6 +213,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   if (draw.chance(85)) tiers.cpu.limit.bytes = draw_limit(draw, 100 * kMiB, 500 * kMiB);
   if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
   draw_precision(draw, job);
+  draw_memory(draw, job.config);
   return job;
 }
 

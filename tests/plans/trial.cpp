@@ -45,7 +45,8 @@ CaseRun train(const Job& job) { return test::train_engine(job.as_case(), job.con
 // ---- plans ----------------------------------------------------------------------------------------------------------
 
 Job without_limits(Job job) {
-  if (job.config.device == "simulated") job.config.tiers.gpu.limit.bytes = test::kAmple;
+  if (job.config.device == "simulated")
+    job.config.tiers.gpu.limit.bytes = job.config.debug.one_piece ? 512 * kMiB : test::kAmple;  // one piece is taken
   return job;
 }
 

@@ -5,6 +5,7 @@
 #include <asterias/asterias.h>
 #include <catch2/catch.hpp>
 
+#include "base/byte_size.hpp"
 #include "budgets.hpp"
 #include "case_training.hpp"
 #include "runtime/name_pattern.hpp"
@@ -59,6 +60,35 @@ CATCH_TEST_CASE("every case has the bits of plain libtorch at every budget", "[p
           const auto run = train_engine(test, config);
           CATCH_INFO(percent << " % of " << data << " bytes, need " << need << ", policy "
                              << static_cast<int>(eviction));
+          CATCH_CHECK(difference(plain, run.outcome) == "");
+          CATCH_CHECK(run.stats.tiers[0].peak_bytes <= limit);
+        }
+      }
+    }
+  }
+}
+
+// As on a card: memory is one piece, and what an operator asks for must have room in one place.
+CATCH_TEST_CASE("every case has the bits of plain libtorch on an accelerator whose memory is one piece", "[parity]") {
+  for (const auto& test : zoo()) {
+    CATCH_DYNAMIC_SECTION(test.name) {
+      const auto plain = train_plain(test);
+      const auto in_one_piece = [](std::uint64_t gpu_bytes) {
+        auto config = simulated(gpu_bytes);
+        config.debug.one_piece = true;
+        config.debug.poison = true;
+        return config;
+      };
+      const auto unlimited = train_engine(test, in_one_piece(64 * kMiB));
+      CATCH_REQUIRE(difference(plain, unlimited.outcome) == "");
+      const std::uint64_t need = tier_plan(unlimited.plan, Tier::kGpu).working_set_bytes;
+      const std::uint64_t data = unlimited.plan.model_data_bytes;
+      for (const std::uint64_t limit : {need, std::max(need, data / 8), std::max(need, data / 2)}) {
+        for (const auto eviction : {Eviction::kNextUse, Eviction::kLru}) {
+          auto config = in_one_piece(limit);
+          config.placement.eviction = eviction;
+          CATCH_INFO(limit << " bytes, need " << need << ", policy " << static_cast<int>(eviction));
+          const auto run = train_engine(test, config);
           CATCH_CHECK(difference(plain, run.outcome) == "");
           CATCH_CHECK(run.stats.tiers[0].peak_bytes <= limit);
         }
