@@ -180,9 +180,9 @@ class Residency {
   bool is_refused() const;
   // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
   void start_script();
-  // Foretells what a later step will hold and move from what was written down, with moves that take no time. The same
-  // answer until more has been.
-  Simulation forecast();
+  // Foretells what a later step will hold and move from what was written down, with moves at the rates that are known
+  // beforehand; the others take no time. The same answer until more has been.
+  Simulation forecast(const MoveRates& rates = {});
   // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
   // down.
   std::optional<Simulation> simulate(const MoveRates& rates) const;
