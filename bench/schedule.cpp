@@ -21,6 +21,7 @@
 //   bench_schedule --percent 25 --link-share 0.2 [--nvme-path DIR --room 128MiB] [--rounds 7] [model]
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -59,6 +60,7 @@ struct Setting {
   int threads = std::max(1, ThreadPool::default_num_threads() - 1);
   double probe_seconds = 0.3;
   std::vector<std::string> others{"lru_on_demand", "fifo", "static"};
+  std::string script_path;  // for the recorded step; empty: not kept
 
   bool has_drive() const { return !nvme_path.empty(); }
 };
@@ -114,6 +116,14 @@ struct Steps {
     return std::max_element(std::begin(resources), std::end(resources))->second;
   }
 };
+
+// For bench_replay.
+void save_step(const std::string& path, RecordedStep step, const MoveRates& rates) {
+  step.tiers.rates = rates;
+  std::ofstream file(path);
+  file << evict::to_json(step);
+  if (!file.flush()) throw ConfigError("--save-script " + path + " cannot be written");
+}
 
 // What was foretold, as a share of what then was; an entry a round.
 struct Forecasts {
@@ -207,8 +217,9 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   }
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
-  if (contender.name == kDefault)
-    foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
+  if (contender.name != kDefault) return;
+  foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
+  if (!setting.script_path.empty()) save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
 }
 
 // ---- the report -----------------------------------------------------------------------------------------------------
@@ -313,6 +324,7 @@ int main(int argc, char** argv) try {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--threads", setting.threads, "that compute")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--save-script", setting.script_path, "write the recorded step there, for bench_replay");
   app.add_flag_callback(
       "--alone", [&] { setting.others.clear(); }, "without the other policies");
   setting.training.declare(app);

@@ -296,17 +296,19 @@ class Residency {
   const std::optional<Use>& next_use(Resident& resident) const;
   Moment next_use_on(Tier tier, Resident& resident) const;
   void let_go_of_used();
-  void send_down(Resident* resident, const Use& next);
   void offload(Resident* resident, const Use& next);
   void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
   void fetch_ahead(Tier tier);
   enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
+  bool is_here(const Resident& resident, Tier tier) const;
   bool is_at_or_above(const Resident& resident, Tier tier) const;
+  bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);
   void clean_ahead(Tier tier);
+  std::uint64_t next_bytes(Tier tier) const;
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
   bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);

@@ -100,10 +100,12 @@ void Residency::script_unmovable() {
   }
 }
 
-Simulation Residency::forecast() {
+Simulation Residency::forecast(const MoveRates& rates) {
   const Lock lock(mutex_);
   if (!script_ || script_->events.size() == forecast_events_) return forecast_;
-  forecast_ = evict::simulate(*script_, look_at_tiers(), policy_);
+  SimulatedTiers tiers = look_at_tiers();
+  tiers.rates = rates;
+  forecast_ = evict::simulate(*script_, tiers, policy_);
   forecast_events_ = script_->events.size();
   return forecast_;
 }
