@@ -18,6 +18,7 @@
 #include <set>
 #include <utility>
 
+#include "base/node_pool.hpp"
 #include "device/page_block.hpp"
 
 namespace asterias::chunk {
@@ -38,14 +39,14 @@ class PageCache {
  private:
   static constexpr std::uint64_t kMostSeams = 8192;  // an eighth of what a process may have
 
-  using Ranges = std::map<std::byte*, device::PageBlock>;  // by address
+  using Ranges = std::pmr::map<std::byte*, device::PageBlock>;  // by address
 
   device::PageBlock remove(Ranges::iterator range);
   void insert(device::PageBlock block);
   std::optional<device::PageBlock> gather(std::uint64_t bytes);
 
-  Ranges ranges_;
-  std::set<std::pair<std::uint64_t, std::byte*>> by_size_;
+  Ranges ranges_{node_pool()};
+  std::pmr::set<std::pair<std::uint64_t, std::byte*>> by_size_{node_pool()};
   std::uint64_t bytes_ = 0;
 };
 

@@ -32,6 +32,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/node_pool.hpp"
 #include "chunk/hierarchy.hpp"
 #include "evict/activation_placement.hpp"
 #include "evict/books.hpp"
@@ -200,7 +201,7 @@ class Residency {
   ResidencyStats stats() const;
   // How long moves went over the edges since reset_stats, of those whose end somebody has looked for; several at once
   // count once. The drive's reads and writes are one.
-  BusyTimes busy_times() const;
+  BusyTimes busy_times();
   // Starts the counters and the peaks anew.
   void reset_stats();
   // What lies on a tier by kind, and what lay there when it held most since reset_stats.
@@ -326,7 +327,8 @@ class Residency {
   std::uint64_t scan_ = 0;                 // of what is ahead: how many so far
   std::uint64_t activation_bytes_ = 0;     // that live, wherever they lie
   std::vector<std::unique_ptr<Resident>> residents_;
-  std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
+  // The youngest of each name, for what is foretold.
+  std::pmr::unordered_map<std::uint64_t, Resident*> by_key_{node_pool()};
   std::vector<Resident*> in_flight_;
   std::array<std::vector<Candidate>, 2> candidates_;  // scratch, per memory tier
   Books books_;

@@ -10,8 +10,8 @@ namespace {
 
 using Span = std::pair<Residency::Clock::time_point, Residency::Clock::time_point>;
 
-// How much time the spans cover.
-std::uint64_t union_ns(std::vector<Span> spans) {
+// How much time the spans cover. Puts them in order.
+std::uint64_t union_ns(std::vector<Span>& spans) {
   std::sort(spans.begin(), spans.end());
   std::chrono::nanoseconds sum{0};
   Residency::Clock::time_point covered{};
@@ -165,7 +165,7 @@ void Residency::note_busy(Edge edge, const chunk::MoveTicket& ticket) {
   busy_spans_[lane].push_back({ticket.started_at(), ticket.ended_at()});
 }
 
-BusyTimes Residency::busy_times() const {
+BusyTimes Residency::busy_times() {
   const Lock lock(mutex_);
   return {union_ns(busy_spans_[0]), union_ns(busy_spans_[1]), union_ns(busy_spans_[2])};
 }
