@@ -13,7 +13,8 @@
 //               measured for its mix just before and after (`drive_at_rate_ms`): small or lone requests keep it busy,
 //               too, and more than that rate would.
 //   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
-//               the links as declared, and the drive at that rate
+//               the links as declared, the drive at that rate, and the way of all gradients down, which cannot begin
+//               before forward has ended and must have ended when step() returns
 //   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
 //               both before the measured steps are known
 //   planning    the time of plan() and simulate(), against that of 100 steps
@@ -89,7 +90,8 @@ double drive_rate(const Setting& setting) {
 
 // What several rounds of one contender gave, an entry a measured step.
 struct Steps {
-  std::vector<double> step_ms, processor_ms, h2d_ms, d2h_ms, drive_ms, drive_at_rate_ms, slowest_ms, slowest_at_rate_ms;
+  std::vector<double> step_ms, forward_ms, processor_ms, h2d_ms, d2h_ms, drive_ms, drive_at_rate_ms, slowest_ms,
+      slowest_at_rate_ms;
   StepStats last;
 
   void add(const StepStats& stats, double bytes_per_second) {
@@ -97,6 +99,7 @@ struct Steps {
     const auto drive_bytes = static_cast<double>(stats.nvme_read_bytes + stats.nvme_write_bytes);
     const double at_rate_ms = bytes_per_second > 0 ? drive_bytes / bytes_per_second * 1e3 : 0;
     step_ms.push_back(stats.wall_ms);
+    forward_ms.push_back(stats.forward_ms);
     processor_ms.push_back(stats.wall_ms - stalled_ms);
     h2d_ms.push_back(stats.busy_h2d_ms);
     d2h_ms.push_back(stats.busy_d2h_ms);
@@ -219,7 +222,8 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   for (const auto& stats : steps) contender.steps.add(stats, rate);
   if (contender.name != kDefault) return;
   foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
-  if (!setting.script_path.empty()) save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
+  if (!setting.script_path.empty())
+    save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
 }
 
 // ---- the report -----------------------------------------------------------------------------------------------------
@@ -242,12 +246,16 @@ Json report(const Setting& setting, const Steps& steps) {
   return json;
 }
 
-Json report_ideal(const Steps& steps, const Steps& unlimited) {
+Json report_ideal(const Setting& setting, const Links& links, const Steps& steps, const Steps& unlimited) {
+  const double gradients_ms =
+      static_cast<double>(setting.training.model_data_bytes()) / 4 / static_cast<double>(links.bytes_per_second) * 1e3;
   std::vector<double> ideal_ms;
   for (std::size_t i = 0; i < steps.step_ms.size(); ++i)
-    ideal_ms.push_back(
-        std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i]}));
+    ideal_ms.push_back(std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i],
+                                 unlimited.forward_ms[i] + gradients_ms}));
   return {{"processor_ms", median(unlimited.processor_ms)},
+          {"forward_ms", median(unlimited.forward_ms)},
+          {"gradients_ms", gradients_ms},
           {"step_ms", bench::distribution(ideal_ms)},
           {"ratio", bench::compared(steps.step_ms, ideal_ms)}};
 }
@@ -285,7 +293,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json.update(report(setting, ours.steps));
-  json["ideal"] = report_ideal(ours.steps, contenders[1].steps);
+  json["ideal"] = report_ideal(setting, links, ours.steps, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
   json["planning"] = {{"ms", bench::distribution(ours.forecasts.planning_ms)},
                       {"of_100_steps", median(ours.forecasts.planning_ms) / (100 * median(ours.steps.step_ms))}};

@@ -2,8 +2,9 @@
 // step costs that lives on a few of its chunks.
 //
 // A block is cut off the smallest free range that holds it, and comes together again with what it was cut off from when
-// both are free. Where no range holds it, pages of several are moved to addresses in a row. Ranges of different mappings never meet: mappings start at differing offsets within a huge page
-// (device/page_block.cpp), which what is cut from one long range would not.
+// both are free. Where no range holds it, pages of several are moved to addresses in a row. Ranges of different
+// mappings never meet: mappings start at differing offsets within a huge page (device/page_block.cpp), which what is
+// cut from one long range would not.
 //
 // Invariants
 //   * bytes() is the sum of the free ranges, of which no two that touch are of one mapping.

@@ -54,7 +54,8 @@ std::uint64_t next_offset() {
 }
 
 std::byte* map_block(std::uint64_t bytes) {
-  return bytes < kLeastHugeBlock ? map(bytes, kReadWrite) : map_at_offset(bytes, kHugePageBytes, next_offset(), kReadWrite);
+  return bytes < kLeastHugeBlock ? map(bytes, kReadWrite)
+                                 : map_at_offset(bytes, kHugePageBytes, next_offset(), kReadWrite);
 }
 
 // Addresses for pages that begin with those at `first`: where these are huge they stay so.

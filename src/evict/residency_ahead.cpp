@@ -102,7 +102,8 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
   if (resident.move) return resident.move->from == tier ? Ahead::kDone : Ahead::kBlocked;
-  if (!is_above && !resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down
+  if (!is_above && !resident.on(hierarchy_.below(tier)).is_readable())
+    return Ahead::kBlocked;  // comes from further down
   return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
 }
 
@@ -126,9 +127,8 @@ bool Residency::is_here(const Resident& resident, Tier tier) const {
 }
 
 bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
-  return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(), [&](Tier other) {
-    return other <= tier && is_here(resident, other);
-  });
+  return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(),
+                     [&](Tier other) { return other <= tier && is_here(resident, other); });
 }
 
 std::size_t Residency::num_moments_arriving(Tier tier) const {
@@ -257,9 +257,9 @@ void Residency::let_go_of_used() {
     if (found == by_key_.end() || found->second->is_pinned()) continue;
     const auto next = next_use(*found->second);
     if (!next) continue;
-    if (used.key.is_chunk())
-      timeline_.go_back(ahead_[index_of(next->tier)], next->at);  // comes down from now on
-    else if (activations_ == ActivationPlacement::kOffload)
+    if (used.key.is_chunk() && next->tier > used.tier)
+      timeline_.go_back(ahead_[index_of(next->tier)], next->at);  // fetch_ahead may bring it down from now on
+    else if (!used.key.is_chunk() && activations_ == ActivationPlacement::kOffload)
       offload(found->second, *next);
   }
   if (activations_ == ActivationPlacement::kOffload) await_departures(look_ahead_ * needs_.largest_resident);
