@@ -189,12 +189,17 @@ Json json_of(const Row& row, const std::vector<Row>& rows) {
             {"fits", row.fits},
             {"step_seconds", seconds(row)},
             {"work_seconds", static_cast<double>(times.work_ns()) / 1e9},
+            {"update_seconds", static_cast<double>(times.update_ns) / 1e9},
             {"stall_seconds", static_cast<double>(times.stalled_ns()) / 1e9},
             {"slowest_resource", times.slowest_resource()},
             {"ratio_to_slowest", of_slowest(row)}};
-  for (int edge = 0; edge < asterias::evict::kNumEdges; ++edge)
-    json["moved_bytes"][std::string(edge_name(static_cast<Edge>(edge)))] =
-        row.result.moved_bytes[static_cast<std::size_t>(edge)];
+  for (int at = 0; at < asterias::evict::kNumEdges; ++at) {
+    const auto edge = static_cast<Edge>(at);
+    const std::string name(edge_name(edge));
+    json["moved_bytes"][name] = row.result.moved(edge);
+    json["busy_seconds"][name] = static_cast<double>(times.busy(edge)) / 1e9;
+    json["stalled_seconds"][name] = static_cast<double>(times.stalled(edge)) / 1e9;
+  }
   for (const char* other : {kOnDemand, "fifo", "static"})
     if (const double ratio = speed_up(row, rows, other); !std::isnan(ratio)) json["speed_up"][other] = ratio;
   return json;

@@ -13,7 +13,8 @@
 //               measured for its mix just before and after (`drive_at_rate_ms`): small or lone requests keep it busy,
 //               too, and more than that rate would.
 //   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
-//               the links as declared, and the drive at that rate
+//               the links as declared, the drive at that rate, and the way of all gradients down, which cannot begin
+//               before forward has ended and must have ended when step() returns
 //   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
 //               both before the measured steps are known
 //   planning    the time of plan() and simulate(), against that of 100 steps
@@ -21,6 +22,7 @@
 //   bench_schedule --percent 25 --link-share 0.2 [--nvme-path DIR --room 128MiB] [--rounds 7] [model]
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -59,6 +61,7 @@ struct Setting {
   int threads = std::max(1, ThreadPool::default_num_threads() - 1);
   double probe_seconds = 0.3;
   std::vector<std::string> others{"lru_on_demand", "fifo", "static"};
+  std::string script_path;  // for the recorded step; empty: not kept
 
   bool has_drive() const { return !nvme_path.empty(); }
 };
@@ -87,7 +90,8 @@ double drive_rate(const Setting& setting) {
 
 // What several rounds of one contender gave, an entry a measured step.
 struct Steps {
-  std::vector<double> step_ms, processor_ms, h2d_ms, d2h_ms, drive_ms, drive_at_rate_ms, slowest_ms, slowest_at_rate_ms;
+  std::vector<double> step_ms, forward_ms, processor_ms, h2d_ms, d2h_ms, drive_ms, drive_at_rate_ms, slowest_ms,
+      slowest_at_rate_ms;
   StepStats last;
 
   void add(const StepStats& stats, double bytes_per_second) {
@@ -95,6 +99,7 @@ struct Steps {
     const auto drive_bytes = static_cast<double>(stats.nvme_read_bytes + stats.nvme_write_bytes);
     const double at_rate_ms = bytes_per_second > 0 ? drive_bytes / bytes_per_second * 1e3 : 0;
     step_ms.push_back(stats.wall_ms);
+    forward_ms.push_back(stats.forward_ms);
     processor_ms.push_back(stats.wall_ms - stalled_ms);
     h2d_ms.push_back(stats.busy_h2d_ms);
     d2h_ms.push_back(stats.busy_d2h_ms);
@@ -114,6 +119,14 @@ struct Steps {
     return std::max_element(std::begin(resources), std::end(resources))->second;
   }
 };
+
+// For bench_replay.
+void save_step(const std::string& path, RecordedStep step, const MoveRates& rates) {
+  step.tiers.rates = rates;
+  std::ofstream file(path);
+  file << evict::to_json(step);
+  if (!file.flush()) throw ConfigError("--save-script " + path + " cannot be written");
+}
 
 // What was foretold, as a share of what then was; an entry a round.
 struct Forecasts {
@@ -207,8 +220,10 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   }
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
-  if (contender.name == kDefault)
-    foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
+  if (contender.name != kDefault) return;
+  foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
+  if (!setting.script_path.empty())
+    save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
 }
 
 // ---- the report -----------------------------------------------------------------------------------------------------
@@ -231,12 +246,16 @@ Json report(const Setting& setting, const Steps& steps) {
   return json;
 }
 
-Json report_ideal(const Steps& steps, const Steps& unlimited) {
+Json report_ideal(const Setting& setting, const Links& links, const Steps& steps, const Steps& unlimited) {
+  const double gradients_ms =
+      static_cast<double>(setting.training.model_data_bytes()) / 4 / static_cast<double>(links.bytes_per_second) * 1e3;
   std::vector<double> ideal_ms;
   for (std::size_t i = 0; i < steps.step_ms.size(); ++i)
-    ideal_ms.push_back(
-        std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i]}));
+    ideal_ms.push_back(std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i],
+                                 unlimited.forward_ms[i] + gradients_ms}));
   return {{"processor_ms", median(unlimited.processor_ms)},
+          {"forward_ms", median(unlimited.forward_ms)},
+          {"gradients_ms", gradients_ms},
           {"step_ms", bench::distribution(ideal_ms)},
           {"ratio", bench::compared(steps.step_ms, ideal_ms)}};
 }
@@ -274,7 +293,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json.update(report(setting, ours.steps));
-  json["ideal"] = report_ideal(ours.steps, contenders[1].steps);
+  json["ideal"] = report_ideal(setting, links, ours.steps, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
   json["planning"] = {{"ms", bench::distribution(ours.forecasts.planning_ms)},
                       {"of_100_steps", median(ours.forecasts.planning_ms) / (100 * median(ours.steps.step_ms))}};
@@ -313,6 +332,7 @@ int main(int argc, char** argv) try {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--threads", setting.threads, "that compute")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--save-script", setting.script_path, "write the recorded step there, for bench_replay");
   app.add_flag_callback(
       "--alone", [&] { setting.others.clear(); }, "without the other policies");
   setting.training.declare(app);

@@ -10,8 +10,7 @@
 //   --interception  forward and backward of the engine against those of a plain module, in turns within one process and
 //                   under one allocator, so that what is left is the interception and what it calls
 //   --allocations   calls of operator new in a step, plain and engine: those of our own code by place, and what
-//   libtorch
-//                   allocates more than without us
+//                   libtorch allocates more than without us; at each budget, too
 //   --profile S     S seconds of steps, sampled: the share of our own code by place, and waits (voluntary switches)
 #include <chrono>
 #include <functional>
@@ -280,20 +279,27 @@ Allocations allocations_of(Training& training) {
 }
 
 // libtorch allocates for us, too: boxes of arguments. So its own are told by how many more they are than without us.
+Json count_allocations(const Setting& setting, int percent, const Allocations& plain) {
+  EngineTraining training(setting, percent);
+  const Allocations engine = allocations_of(training);
+  auto [own, others] = tally(engine.stacks);
+  for (const auto& [function, entry] : tally(plain.stacks).second.by_function) others.add(function, "", -entry.amount);
+  return {{"percent", percent},
+          {"plain_per_step", plain.count},
+          {"engine_per_step", engine.count},
+          {"operators", training.stats().num_operators},
+          {"own", own.json(1)},
+          {"more_in_libtorch", others.json(1)}};
+}
+
 Json count_allocations(const Setting& setting) {
   const Allocations plain = [&] {
     PlainTraining training(setting);
     return allocations_of(training);
   }();
-  EngineTraining training(setting, 100);
-  const Allocations engine = allocations_of(training);
-  auto [own, others] = tally(engine.stacks);
-  for (const auto& [function, entry] : tally(plain.stacks).second.by_function) others.add(function, "", -entry.amount);
-  return {{"plain_per_step", plain.count},
-          {"engine_per_step", engine.count},
-          {"operators", training.stats().num_operators},
-          {"own", own.json(1)},
-          {"more_in_libtorch", others.json(1)}};
+  Json json = count_allocations(setting, 100, plain);
+  for (const int percent : setting.percents) json["budgets"].push_back(count_allocations(setting, percent, plain));
+  return json;
 }
 
 std::int64_t num_waits() {

@@ -1,6 +1,9 @@
 #include "base/process_memory.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <fcntl.h>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -26,9 +29,15 @@ std::uint64_t pages_in_bytes(int which) {
 
 }  // namespace
 
+// Asked for before pages are mapped: a stream would take a buffer from the heap each time.
 std::uint64_t resident_set_bytes() {
-  std::uint64_t mapped_pages = 0, resident_pages = 0;
-  std::ifstream("/proc/self/statm") >> mapped_pages >> resident_pages;
+  std::array<char, 256> text{};
+  if (const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); file >= 0) {
+    [[maybe_unused]] const auto read_bytes = read(file, text.data(), text.size() - 1);
+    close(file);
+  }
+  unsigned long long mapped_pages = 0, resident_pages = 0;
+  std::sscanf(text.data(), "%llu %llu", &mapped_pages, &resident_pages);
   return resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/node_pool.hpp"
 #include "device/ticket.hpp"
 
 namespace asterias::chunk {
@@ -73,7 +74,7 @@ class MoveTicket {
   }
 
  private:
-  std::vector<device::Ticket> tickets_;
+  std::pmr::vector<device::Ticket> tickets_{node_pool()};
 };
 
 }  // namespace asterias::chunk

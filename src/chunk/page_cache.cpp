@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 namespace asterias::chunk {
 
@@ -39,10 +41,21 @@ bool PageCache::has(std::uint64_t bytes) const {
 
 std::optional<device::PageBlock> PageCache::take(std::uint64_t bytes) {
   const auto smallest = by_size_.lower_bound({bytes, nullptr});
-  if (smallest == by_size_.end()) return std::nullopt;
+  if (smallest == by_size_.end()) return gather(bytes);
   device::PageBlock block = remove(ranges_.find(smallest->second));
   if (block.bytes() > bytes) insert(block.cut(bytes));
   return block;
+}
+
+// Of the longest ranges, so that there are few. What many seams run through goes back to the system some time.
+std::optional<device::PageBlock> PageCache::gather(std::uint64_t bytes) {
+  if (bytes > bytes_ || device::PageBlock::num_seams() > kMostSeams) return std::nullopt;
+  std::vector<device::PageBlock> pieces;
+  for (std::uint64_t missing = bytes; missing > 0; missing -= pieces.back().bytes()) {
+    pieces.push_back(remove(ranges_.find(std::prev(by_size_.end())->second)));
+    if (pieces.back().bytes() > missing) insert(pieces.back().cut(missing));
+  }
+  return device::PageBlock::gather(std::move(pieces));
 }
 
 void PageCache::give_back(std::uint64_t bytes) {

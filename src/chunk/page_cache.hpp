@@ -2,8 +2,9 @@
 // step costs that lives on a few of its chunks.
 //
 // A block is cut off the smallest free range that holds it, and comes together again with what it was cut off from when
-// both are free. Ranges of different mappings never meet: mappings start at differing offsets within a huge page
-// (device/page_block.cpp), which what is cut from one long range would not.
+// both are free. Where no range holds it, pages of several are moved to addresses in a row. Ranges of different
+// mappings never meet: mappings start at differing offsets within a huge page (device/page_block.cpp), which what is
+// cut from one long range would not.
 //
 // Invariants
 //   * bytes() is the sum of the free ranges, of which no two that touch are of one mapping.
@@ -18,6 +19,7 @@
 #include <set>
 #include <utility>
 
+#include "base/node_pool.hpp"
 #include "device/page_block.hpp"
 
 namespace asterias::chunk {
@@ -27,7 +29,8 @@ class PageCache {
   void put(device::PageBlock block);
   // Says whether a free range has exactly that length.
   bool has(std::uint64_t bytes) const;
-  // Takes a block of exactly `bytes` (> 0); empty when no free range is that long.
+  // Takes a block of exactly `bytes` (> 0); empty when fewer are free, or when the kernel's mappings would become too
+  // many.
   std::optional<device::PageBlock> take(std::uint64_t bytes);
   // Gives at least `bytes` back to the system, or all there is, the longest ranges first.
   void give_back(std::uint64_t bytes);
@@ -35,13 +38,16 @@ class PageCache {
   std::uint64_t bytes() const { return bytes_; }
 
  private:
-  using Ranges = std::map<std::byte*, device::PageBlock>;  // by address
+  static constexpr std::uint64_t kMostSeams = 8192;  // an eighth of what a process may have
+
+  using Ranges = std::pmr::map<std::byte*, device::PageBlock>;  // by address
 
   device::PageBlock remove(Ranges::iterator range);
   void insert(device::PageBlock block);
+  std::optional<device::PageBlock> gather(std::uint64_t bytes);
 
-  Ranges ranges_;
-  std::set<std::pair<std::uint64_t, std::byte*>> by_size_;
+  Ranges ranges_{node_pool()};
+  std::pmr::set<std::pair<std::uint64_t, std::byte*>> by_size_{node_pool()};
   std::uint64_t bytes_ = 0;
 };
 

@@ -39,7 +39,7 @@ void Extents::give_back() noexcept {
 
 SwapSpace::SwapSpace(std::vector<std::unique_ptr<device::BlockFile>> files, std::uint64_t limit_bytes)
     : limit_bytes_(limit_bytes) {
-  for (auto& file : files) files_.push_back({std::move(file), 0, {}});
+  for (auto& file : files) files_.push_back({std::move(file)});
 }
 
 std::uint64_t SwapSpace::charge(std::uint64_t bytes) { return round_up(bytes, device::kBlockFileAlignment); }

@@ -21,6 +21,7 @@
 #include <span>
 #include <vector>
 
+#include "base/node_pool.hpp"
 #include "chunk/move_ticket.hpp"
 #include "device/block_file.hpp"
 
@@ -52,7 +53,7 @@ class Extents {
 
   SwapSpace* space_ = nullptr;
   std::uint64_t bytes_ = 0;
-  std::vector<Piece> pieces_;
+  std::pmr::vector<Piece> pieces_{node_pool()};
 };
 
 class SwapSpace {
@@ -81,11 +82,11 @@ class SwapSpace {
 
  private:
   friend class Extents;
-  using Holes = std::map<std::uint64_t, std::uint64_t>;  // offset -> bytes
+  using Holes = std::pmr::map<std::uint64_t, std::uint64_t>;  // offset -> bytes
   struct File {
     std::unique_ptr<device::BlockFile> file;
-    std::uint64_t end = 0;  // allocated on the drive
-    Holes holes;            // free ranges below end
+    std::uint64_t end = 0;     // allocated on the drive
+    Holes holes{node_pool()};  // free ranges below end
   };
 
   Extents take(std::uint64_t charged);

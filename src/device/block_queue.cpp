@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/node_pool.hpp"
 #include "device/block_alignment.hpp"
 #include "device/swap_file_header.hpp"
 
@@ -53,7 +54,7 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
   require_aligned("the size", bytes);
   require_aligned("the address", reinterpret_cast<std::uint64_t>(memory));
   if (bytes == 0) return Ticket();
-  const auto request = std::make_shared<Request>();
+  const auto request = make_shared_pooled<Request>();
   request->queue = shared_from_this();
   request->is_write = is_write;
   request->memory = memory;

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/node_pool.hpp"
 #include "device/ticket.hpp"
 
 namespace asterias::device {
@@ -63,7 +64,8 @@ class BlockQueue : public std::enable_shared_from_this<BlockQueue> {
   bool is_over();
 
  private:
-  using Requests = std::list<std::shared_ptr<Request>>;  // nodes move from one to the other: hurrying allocates nothing
+  // Nodes move from one to the other: hurrying allocates nothing.
+  using Requests = std::pmr::list<std::shared_ptr<Request>>;
 
   bool is_empty() const { return awaited_.empty() && others_.empty(); }
   Block take_front();
@@ -73,7 +75,7 @@ class BlockQueue : public std::enable_shared_from_this<BlockQueue> {
   const std::uint64_t block_bytes_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  Requests awaited_, others_;  // with blocks that have not started
+  Requests awaited_{node_pool()}, others_{node_pool()};  // with blocks that have not started
   bool stopping_ = false;
 };
 

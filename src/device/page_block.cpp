@@ -6,6 +6,7 @@
 #include <new>
 #include <sys/mman.h>
 #include <utility>
+#include <vector>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
@@ -17,9 +18,12 @@ constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
 constexpr std::uint64_t kLeastHugeBlock = 4 * kMiB;
 
 std::atomic<std::uint64_t> mapped_bytes_now{0};
+std::atomic<std::uint64_t> seams_now{0};
 
-std::byte* map(std::uint64_t bytes) {
-  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+
+std::byte* map(std::uint64_t bytes, int protection) {
+  void* address = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED) throw std::bad_alloc();
   return static_cast<std::byte*>(address);
 }
@@ -29,9 +33,9 @@ void unmap(std::byte* address, std::uint64_t bytes) noexcept {
 }
 
 // Maps too much and gives both ends back, untouched.
-std::byte* map_at_offset(std::uint64_t bytes, std::uint64_t alignment, std::uint64_t offset) {
+std::byte* map_at_offset(std::uint64_t bytes, std::uint64_t alignment, std::uint64_t offset, int protection) {
   const std::uint64_t mapped_bytes = bytes + 2 * alignment;
-  std::byte* const mapped = map(mapped_bytes);
+  std::byte* const mapped = map(mapped_bytes, protection);
   const auto address = reinterpret_cast<std::uint64_t>(mapped);
   const std::uint64_t head = round_up(address, alignment) + offset - address;
   unmap(mapped, head);
@@ -48,20 +52,48 @@ std::uint64_t next_offset() {
   return next++ % 16 * kStep;
 }
 
+std::byte* map_block(std::uint64_t bytes) {
+  return bytes < kLeastHugeBlock ? map(bytes, kReadWrite)
+                                 : map_at_offset(bytes, kHugePageBytes, next_offset(), kReadWrite);
+}
+
+// Addresses for pages that begin with those at `first`: where these are huge they stay so.
+std::byte* reserve_like(const std::byte* first, std::uint64_t bytes) {
+  return map_at_offset(bytes, kHugePageBytes, reinterpret_cast<std::uint64_t>(first) % kHugePageBytes, PROT_NONE);
+}
+
+// Moves pages to another address without touching what is in them.
+bool move_pages(std::byte* from, std::uint64_t bytes, std::byte* to) {
+  return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED;
+}
+
+std::uint64_t next_mapping() {
+  static std::atomic<std::uint64_t> mappings{0};
+  return ++mappings;
+}
+
 // The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
 // that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
 // huge.
-void advise_huge_pages(std::byte* address, std::uint64_t bytes) {
+std::vector<std::uint64_t> advise_huge_pages(std::byte* address, std::uint64_t bytes) {
   const auto start = reinterpret_cast<std::uint64_t>(address);
   const std::uint64_t head = std::min(round_up(start, kHugePageBytes) - start, bytes);
   const std::uint64_t huge = bytes < kLeastHugeBlock ? 0 : (bytes - head) / kHugePageBytes * kHugePageBytes;
   if (huge == 0) {
     madvise(address, bytes, MADV_NOHUGEPAGE);
-    return;
+    return {};
   }
-  if (head > 0) madvise(address, head, MADV_NOHUGEPAGE);
+  std::vector<std::uint64_t> changes;
+  if (head > 0) {
+    madvise(address, head, MADV_NOHUGEPAGE);
+    changes.push_back(head);
+  }
   madvise(address + head, huge, MADV_HUGEPAGE);
-  if (head + huge < bytes) madvise(address + head + huge, bytes - head - huge, MADV_NOHUGEPAGE);
+  if (head + huge < bytes) {
+    madvise(address + head + huge, bytes - head - huge, MADV_NOHUGEPAGE);
+    changes.push_back(head + huge);
+  }
+  return changes;
 }
 
 void touch_each_page(std::byte* address, std::uint64_t bytes) {
@@ -80,43 +112,44 @@ bool populate(std::byte* address, std::uint64_t bytes) {
   return true;
 }
 
-void give_back(std::byte* address, std::uint64_t bytes) noexcept {
-  unmap(address, bytes);
-  mapped_bytes_now -= bytes;
-}
-
 }  // namespace
 
 std::uint64_t PageBlock::mapped_bytes() { return mapped_bytes_now; }
 
+std::uint64_t PageBlock::num_seams() { return seams_now; }
+
 PageBlock::PageBlock(std::uint64_t bytes) {
   if (bytes % kPageBytes != 0) throw StateError(StateError::Cause::kBug, "a page block of " + format_bytes(bytes));
   if (bytes == 0) return;
-  std::byte* const address = bytes < kLeastHugeBlock ? map(bytes) : map_at_offset(bytes, kHugePageBytes, next_offset());
-  advise_huge_pages(address, bytes);
-  mapped_bytes_now += bytes;
-  if (!populate(address, bytes)) {
-    give_back(address, bytes);
-    throw std::bad_alloc();
-  }
-  static std::atomic<std::uint64_t> mappings{0};
-  data_ = address;
+  data_ = map_block(bytes);
   bytes_ = bytes;
-  mapping_ = ++mappings;
+  mapping_ = next_mapping();
+  mapped_bytes_now += bytes;
+  seams_ = advise_huge_pages(data_, bytes);
+  seams_now += seams_.size();
+  if (populate(data_, bytes)) return;
+  give_back();
+  throw std::bad_alloc();
 }
 
-PageBlock::PageBlock(PageBlock&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)),
-      mapping_(std::exchange(other.mapping_, 0)) {}
+PageBlock::PageBlock(PageBlock&& other) noexcept { *this = std::move(other); }
 
 PageBlock& PageBlock::operator=(PageBlock&& other) noexcept {
   if (this == &other) return *this;
-  give_back(data_, bytes_);
+  give_back();
   data_ = std::exchange(other.data_, nullptr);
   bytes_ = std::exchange(other.bytes_, 0);
   mapping_ = std::exchange(other.mapping_, 0);
+  seams_ = std::exchange(other.seams_, {});
   return *this;
+}
+
+PageBlock::~PageBlock() { give_back(); }
+
+void PageBlock::give_back() noexcept {
+  unmap(data_, bytes_);
+  mapped_bytes_now -= bytes_;
+  seams_now -= seams_.size();
 }
 
 PageBlock PageBlock::cut(std::uint64_t bytes) {
@@ -128,6 +161,11 @@ PageBlock PageBlock::cut(std::uint64_t bytes) {
   rest.bytes_ = bytes_ - bytes;
   rest.mapping_ = mapping_;
   bytes_ = bytes;
+  const auto first = std::lower_bound(seams_.begin(), seams_.end(), bytes);
+  for (auto seam = first; seam != seams_.end(); ++seam)
+    if (*seam > bytes) rest.seams_.push_back(*seam - bytes);
+  seams_now -= static_cast<std::uint64_t>(seams_.end() - first) - rest.seams_.size();
+  seams_.erase(first, seams_.end());
   return rest;
 }
 
@@ -136,10 +174,41 @@ bool PageBlock::can_join(const PageBlock& next) const {
 }
 
 void PageBlock::join(PageBlock next) {
+  for (const std::uint64_t seam : std::exchange(next.seams_, {})) seams_.push_back(bytes_ + seam);
   bytes_ += std::exchange(next.bytes_, 0);
   next.data_ = nullptr;
 }
 
-PageBlock::~PageBlock() { give_back(data_, bytes_); }
+// Piece by piece, and of each what lies between two seams: before Linux 6.17 a call moves pages of one mapping.
+PageBlock PageBlock::gather(std::vector<PageBlock> pieces) {
+  PageBlock whole;
+  for (const PageBlock& piece : pieces) whole.bytes_ += piece.bytes_;
+  if (whole.bytes_ == 0) return whole;
+  whole.data_ = reserve_like(pieces.front().data_, whole.bytes_);
+  whole.mapping_ = next_mapping();
+  mapped_bytes_now += whole.bytes_;  // before those of the pieces have gone
+  std::uint64_t gathered = 0;
+  for (PageBlock& piece : pieces) {
+    while (piece) {
+      PageBlock part = std::exchange(piece, {});
+      if (!part.seams_.empty()) piece = part.cut(part.seams_.front());
+      whole.take_pages(std::move(part), gathered);
+    }
+  }
+  return whole;
+}
+
+// Puts all pages of `part`, which has no seam, at `offset`, and moves that behind them.
+void PageBlock::take_pages(PageBlock part, std::uint64_t& offset) {
+  std::byte* const from = std::exchange(part.data_, nullptr);  // whoever maps next may get these addresses
+  const std::uint64_t bytes = std::exchange(part.bytes_, 0);
+  mapped_bytes_now -= bytes;
+  if (!move_pages(from, bytes, data_ + offset)) throw std::bad_alloc();  // lost with their address
+  if (offset > 0) {
+    seams_.push_back(offset);
+    ++seams_now;
+  }
+  offset += bytes;
+}
 
 }  // namespace asterias::device

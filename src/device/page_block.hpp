@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace asterias::device {
 
@@ -37,14 +38,27 @@ class PageBlock {
   // Takes `next` over. REQUIRES: can_join(next).
   void join(PageBlock next);
 
+  // Makes one block of the pages of several, in their order and with what is in them, by moving the pages to addresses
+  // in a row: no byte is copied, and none is zeroed. Throws std::bad_alloc, with the pieces gone, when the process has
+  // no mappings left.
+  static PageBlock gather(std::vector<PageBlock> pieces);
+
   // Sums all living blocks of the process. Counted before pages are populated and after they are gone, so the resident
   // set less this is never more than what others use.
   static std::uint64_t mapped_bytes();
 
+  // Counts the places within living blocks where one of the kernel's mappings may end and another begin. The kernel
+  // gives a process 65530 mappings, unless told otherwise.
+  static std::uint64_t num_seams();
+
  private:
+  void give_back() noexcept;
+  void take_pages(PageBlock part, std::uint64_t& offset);
+
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
-  std::uint64_t mapping_ = 0;  // which one, of all that were ever made
+  std::uint64_t mapping_ = 0;         // which one, of all that were ever made
+  std::vector<std::uint64_t> seams_;  // offsets, in order
 };
 
 }  // namespace asterias::device

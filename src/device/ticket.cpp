@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/node_pool.hpp"
 
 namespace asterias::device {
 
@@ -36,7 +37,7 @@ struct Ticket::Promise::State {
   }
 };
 
-Ticket::Promise::Promise() : state_(std::make_shared<State>()) {}
+Ticket::Promise::Promise() : state_(make_shared_pooled<State>()) {}
 
 void Ticket::Promise::tell_when_awaited(std::weak_ptr<Queued> queued) noexcept { state_->queued = std::move(queued); }
 

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <utility>
 
+#include "base/node_pool.hpp"
+
 namespace asterias::device {
 
 template <class Item>
@@ -47,7 +49,7 @@ class WorkQueue {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Item> items_;
+  std::pmr::deque<Item> items_{node_pool()};
   bool is_closed_ = false;
 };
 

@@ -1,15 +1,13 @@
 #include "evict/early_updates.hpp"
 
-#include <utility>
-
 namespace asterias::evict {
 
-void EarlyUpdates::make_ready(std::size_t place, UpdatePipeline::Lists lists) {
+void EarlyUpdates::make_ready(std::size_t place, const UpdatePipeline::Lists& lists) {
   if (num_ordered_ == 0 && std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
   if (place >= chunks_.size()) chunks_.resize(place + 1);
   discard(place);
   if (lists.empty()) return;
-  chunks_[place].lists = std::move(lists);
+  chunks_[place].lists = lists;
   chunks_[place].is_ready = true;
   pending_.push_back(place);
 }
@@ -17,20 +15,21 @@ void EarlyUpdates::make_ready(std::size_t place, UpdatePipeline::Lists lists) {
 void EarlyUpdates::finish(std::size_t place) {
   Chunk& chunk = chunks_[place];
   residency_.release_shadows(chunk.lists);
-  chunk.versions = versions_of(chunk);
+  chunk.versions.clear();
+  for (const Want& want : chunk.lists) chunk.versions.push_back(residency_.version(want.resident));
   chunk.is_done = true;
 }
 
-std::vector<std::uint64_t> EarlyUpdates::versions_of(const Chunk& chunk) const {
-  std::vector<std::uint64_t> versions;
-  for (const Want& want : chunk.lists) versions.push_back(residency_.version(want.resident));
-  return versions;
+bool EarlyUpdates::is_unchanged(const Chunk& chunk) const {
+  return std::equal(
+      chunk.lists.begin(), chunk.lists.end(), chunk.versions.begin(), chunk.versions.end(),
+      [&](const Want& want, std::uint64_t version) { return residency_.version(want.resident) == version; });
 }
 
 bool EarlyUpdates::take(std::size_t place) {
   if (place >= chunks_.size() || !chunks_[place].is_done) return false;
   Chunk& chunk = chunks_[place];
-  const bool holds = chunk.versions == versions_of(chunk) && residency_.take_shadows(chunk.lists);
+  const bool holds = is_unchanged(chunk) && residency_.take_shadows(chunk.lists);
   if (!holds) discard(place);
   chunk.is_ready = chunk.is_done = false;
   return holds;

@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <vector>
 
 #include "evict/residency.hpp"
@@ -33,7 +32,7 @@ class EarlyUpdates {
 
   // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty: it may
   // not, and this is only to be remembered.
-  void make_ready(std::size_t place, UpdatePipeline::Lists lists);
+  void make_ready(std::size_t place, const UpdatePipeline::Lists& lists);
   bool is_pending() const { return !pending_.empty(); }
 
   // Calls `update(place)` for chunks that are ready and there. Its lists, and the shadows of those that it writes, are
@@ -85,11 +84,11 @@ class EarlyUpdates {
   };
 
   void finish(std::size_t place);
-  std::vector<std::uint64_t> versions_of(const Chunk& chunk) const;
+  bool is_unchanged(const Chunk& chunk) const;
 
   Residency& residency_;
-  std::vector<Chunk> chunks_;        // by place
-  std::deque<std::size_t> pending_;  // places that are ready and not done
+  std::vector<Chunk> chunks_;         // by place
+  std::vector<std::size_t> pending_;  // places that are ready and not done
   int num_waits_ = 0;
   std::vector<std::size_t> order_;
   std::size_t num_ordered_ = 0;

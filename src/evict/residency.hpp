@@ -36,6 +36,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/node_pool.hpp"
 #include "chunk/hierarchy.hpp"
 #include "evict/activation_placement.hpp"
 #include "evict/books.hpp"
@@ -184,9 +185,9 @@ class Residency {
   bool is_refused() const;
   // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
   void start_script();
-  // Foretells what a later step will hold and move from what was written down, with moves that take no time. The same
-  // answer until more has been.
-  Simulation forecast();
+  // Foretells what a later step will hold and move from what was written down, with moves at the rates that are known
+  // beforehand; the others take no time. The same answer until more has been.
+  Simulation forecast(const MoveRates& rates = {});
   // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
   // down.
   std::optional<Simulation> simulate(const MoveRates& rates) const;
@@ -204,7 +205,7 @@ class Residency {
   ResidencyStats stats() const;
   // How long moves went over the edges since reset_stats, of those whose end somebody has looked for; several at once
   // count once. The drive's reads and writes are one.
-  BusyTimes busy_times() const;
+  BusyTimes busy_times();
   // Starts the counters and the peaks anew.
   void reset_stats();
   // What lies on a tier by kind, and what lay there when it held most since reset_stats.
@@ -327,17 +328,19 @@ class Residency {
   const std::optional<Use>& next_use(Resident& resident) const;
   Moment next_use_on(Tier tier, Resident& resident) const;
   void let_go_of_used();
-  void send_down(Resident* resident, const Use& next);
   void offload(Resident* resident, const Use& next);
   void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
   void fetch_ahead(Tier tier);
   enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
+  bool is_here(const Resident& resident, Tier tier) const;
   bool is_at_or_above(const Resident& resident, Tier tier) const;
+  bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);
   void clean_ahead(Tier tier);
+  std::uint64_t next_bytes(Tier tier) const;
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
   bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);
@@ -356,7 +359,8 @@ class Residency {
   std::uint64_t scan_ = 0;                 // of what is ahead: how many so far
   std::uint64_t activation_bytes_ = 0;     // that live, wherever they lie
   std::vector<std::unique_ptr<Resident>> residents_;
-  std::unordered_map<std::uint64_t, Resident*> by_key_;  // the youngest of each name, for what is foretold
+  // The youngest of each name, for what is foretold.
+  std::pmr::unordered_map<std::uint64_t, Resident*> by_key_{node_pool()};
   std::vector<Resident*> in_flight_;
   // Moves whose end the accelerator's stream waits for, and what they read though nobody wants it any more.
   struct Followed {

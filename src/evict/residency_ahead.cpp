@@ -42,8 +42,8 @@ void Residency::run_ahead() {
   if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold()) return;
   finish_done();
   for (const Tier tier : hierarchy_.levels()) {
-    if (!hierarchy_.has_below(tier)) return;
-    clean_ahead(tier);  // first: what is being cleaned blocks no fetch
+    if (tier == Tier::kNvme) return;
+    if (hierarchy_.has_below(tier)) clean_ahead(tier);  // first: what is being cleaned blocks no fetch
     fetch_ahead(tier);
   }
 }
@@ -96,13 +96,24 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   }
   if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
   Resident& resident = is_updated ? *shadow : *found->second;
-  if (resident.blank || is_at_or_above(resident, tier)) return Ahead::kDone;
+  if (resident.blank || is_here(resident, tier)) return Ahead::kDone;
+  const bool is_above = is_at_or_above(resident, tier);
+  if (is_above && !comes_down_for(use, resident, tier)) return Ahead::kDone;
   if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
   if (resident.move) return resident.move->from == tier && !resident.move->gone ? Ahead::kDone : Ahead::kBlocked;
-  if (!resident.on(hierarchy_.below(tier)).is_readable()) return Ahead::kBlocked;  // comes from further down first
+  if (!is_above && !resident.on(hierarchy_.below(tier)).is_readable())
+    return Ahead::kBlocked;  // comes from further down
   return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
+}
+
+// Says whether a copy above is to come down to `tier` now. What is in use, or will be used above before, comes later:
+// let_go_of_used sees to that.
+bool Residency::comes_down_for(const Use& use, Resident& resident, Tier tier) const {
+  if (use.tier != tier || resident.is_pinned()) return false;
+  const auto& next = next_use(resident);
+  return next && next->at == use.at;
 }
 
 // What leaves may have been passed over because it was there.
@@ -112,10 +123,13 @@ void Residency::expect_again(Resident& resident, Tier tier) {
     timeline_.go_back(ahead_[static_cast<std::size_t>(tier)], use->at);
 }
 
+bool Residency::is_here(const Resident& resident, Tier tier) const {
+  return resident.on(tier).state == CopyState::kArriving || resident.is_there_to_stay(tier);
+}
+
 bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
-  return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(), [&](Tier other) {
-    return other <= tier && (resident.on(other).state == CopyState::kArriving || resident.is_there_to_stay(other));
-  });
+  return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(),
+                     [&](Tier other) { return other <= tier && is_here(resident, other); });
 }
 
 std::size_t Residency::num_moments_arriving(Tier tier) const {
@@ -132,17 +146,16 @@ std::size_t Residency::num_moments_arriving(Tier tier) const {
   return count;
 }
 
-// Starts moving the resident one tier up towards `tier`. False when that takes more than dropping clean copies.
+// Starts moving the resident towards `tier`, one tier at a time. False when that takes more than dropping clean copies.
 bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes) {
-  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent ||
-      !hierarchy_.has_below(tier))
-    return false;
-  const Tier below = hierarchy_.below(tier);
-  if (!resident->on(below).is_readable()) return try_prefetch(resident, below, used_at, owed_bytes);
+  if (resident->blank || resident->move || resident->on(tier).state != CopyState::kAbsent) return false;
+  const Tier source = source_of(resident, tier);
+  if (source > tier && source != hierarchy_.below(tier))
+    return try_prefetch(resident, hierarchy_.below(tier), used_at, owed_bytes);
   const std::uint64_t born = tier == hierarchy_.compute_tier() ? timeline_.growth_until(used_at) : 0;
   if (!drop_clean_for(resident->bytes, tier, used_at, born + owed_bytes)) return false;
   try {
-    start_fetch(resident, below, tier);
+    start_fetch(resident, source, tier);
   } catch (const OutOfMemory&) {  // somebody else took the room
     return false;
   }
@@ -183,7 +196,8 @@ bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, s
 
 // Keeps as much room free or free to take as the next fetches will want.
 void Residency::clean_ahead(Tier tier) {
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(look_ahead_ * needs_.largest_resident);
+  const std::uint64_t wanted = std::max(look_ahead_ * needs_.largest_resident, next_bytes(tier));
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(wanted);
   if (shortfall == 0) return;
   std::uint64_t freeable = 0;
   for (const Resident* resident : in_flight_)
@@ -202,6 +216,20 @@ void Residency::clean_ahead(Tier tier) {
     if (!candidate.clean && !start_down(residents_[candidate.index].get(), tier, /*leaves=*/false)) return;
     freeable += candidate.bytes;
   }
+}
+
+// Counts what the next moments use that is not on the tier yet: as many as are fetched ahead.
+std::uint64_t Residency::next_bytes(Tier tier) const {
+  std::uint64_t bytes = 0;
+  std::size_t num_moments = 0;
+  Moment last = timeline_.now();
+  for (auto cursor = ahead_[index_of(tier)]; const auto use = timeline_.look(cursor); Timeline::advance(cursor)) {
+    if (use->tier > tier) continue;
+    if (std::exchange(last, use->at) != use->at && ++num_moments > look_ahead_) break;
+    const auto found = by_key_.find(use->key.value());
+    if (found != by_key_.end() && !is_here(*found->second, tier)) bytes += found->second->bytes;
+  }
+  return bytes;
 }
 
 // Starts writing a dirty copy one tier down. False when there is no room below, or nothing to write.
@@ -231,19 +259,12 @@ void Residency::let_go_of_used() {
     if (found == by_key_.end() || found->second->is_pinned()) continue;
     const auto next = next_use(*found->second);
     if (!next) continue;
-    if (used.key.is_chunk())
-      send_down(found->second, *next);
-    else if (activations_ == ActivationPlacement::kOffload)
+    if (used.key.is_chunk() && next->tier > used.tier)
+      timeline_.go_back(ahead_[index_of(next->tier)], next->at);  // fetch_ahead may bring it down from now on
+    else if (!used.key.is_chunk() && activations_ == ActivationPlacement::kOffload)
       offload(found->second, *next);
   }
   if (activations_ == ActivationPlacement::kOffload) await_departures(look_ahead_ * needs_.largest_resident);
-}
-
-// What will be read further down goes there now: gradients that are final.
-void Residency::send_down(Resident* resident, const Use& next) {
-  const Tier tier = hierarchy_.compute_tier();
-  if (look_ahead_ > 0 && next.tier > tier && next.access != Access::kOverwrite)
-    start_down(resident, tier, /*leaves=*/true);
 }
 
 // Moves down what none of the next operators will use: what running ahead would bring back at once stays. What is on

@@ -11,8 +11,8 @@ namespace {
 
 using Span = std::pair<Residency::Clock::time_point, Residency::Clock::time_point>;
 
-// How much time the spans cover.
-std::uint64_t union_ns(std::vector<Span> spans) {
+// How much time the spans cover. Puts them in order.
+std::uint64_t union_ns(std::vector<Span>& spans) {
   std::sort(spans.begin(), spans.end());
   std::chrono::nanoseconds sum{0};
   Residency::Clock::time_point covered{};
@@ -104,10 +104,12 @@ void Residency::script_unmovable() {
   }
 }
 
-Simulation Residency::forecast() {
+Simulation Residency::forecast(const MoveRates& rates) {
   const Lock lock(mutex_);
   if (!script_ || script_->events.size() == forecast_events_) return forecast_;
-  forecast_ = evict::simulate(*script_, look_at_tiers(), policy_);
+  SimulatedTiers tiers = look_at_tiers();
+  tiers.rates = rates;
+  forecast_ = evict::simulate(*script_, tiers, policy_);
   forecast_events_ = script_->events.size();
   return forecast_;
 }
@@ -177,7 +179,7 @@ void Residency::note_busy(Edge edge, const chunk::MoveTicket& ticket) {
   busy_spans_[lane].push_back({ticket.started_at(), ticket.ended_at()});
 }
 
-BusyTimes Residency::busy_times() const {
+BusyTimes Residency::busy_times() {
   const Lock lock(mutex_);
   return {union_ns(busy_spans_[0]), union_ns(busy_spans_[1]), union_ns(busy_spans_[2])};
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/node_pool.hpp"
 #include "base/tier.hpp"
 #include "chunk/copy_state.hpp"
 #include "chunk/hierarchy.hpp"
@@ -60,7 +61,7 @@ struct Move {
   bool gone = false;  // the source has been dropped already: who uses its room comes after the move by order
 };
 
-struct Resident {
+struct Resident : Pooled {
   std::uint64_t id = 0;
   std::uint64_t bytes = 0;  // of the payload, rounded up to whole pages
   // For people: a chunk's number, which its lists share, or the activation's own, and the operator that ran when it was
@@ -90,7 +91,7 @@ struct Resident {
   std::uint64_t last_use = 0;
   std::array<Copy, kNumTiers> copies;
   std::optional<Move> move;
-  std::vector<Tenant*> tenants;
+  std::pmr::vector<Tenant*> tenants{node_pool()};
 
   // Says whether a pass made it: what placement.activations is about.
   bool is_of_pass() const { return !is_chunk && key.is_named(); }

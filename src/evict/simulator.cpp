@@ -303,7 +303,7 @@ class Player {
   }
 
   std::uint64_t update_ns(const UpdatePipeline::Lists& lists) const {
-    const auto place = static_cast<std::size_t>(lists.front().resident->update_index);
+    const auto place = static_cast<std::size_t>(lists.begin()->resident->update_index);
     if (place < script_.updates.size() && script_.updates[place].count > 0) return script_.updates[place].ns;
     const auto* master = find(lists, chunk::ListKind::kMaster);
     const auto* updated = master ? master : find(lists, chunk::ListKind::kParam);  // in fp32

@@ -52,6 +52,7 @@ void Timeline::begin(std::uint64_t signature, bool is_update) {
   const bool was_foreseen = plan_ && chain_.size() > 1 && chain_[1].trace == plan_;
   ++num_begun_;
   if (!was_foreseen) ++forecast_;
+  history_.reserve(kMaxHistory);
   if (history_.size() == kMaxHistory) history_.erase(history_.begin(), history_.begin() + kMaxHistory / 2);
   history_.push_back(signature);
   foretell();

@@ -8,8 +8,10 @@
 // Threading: engine thread only.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -19,8 +21,25 @@ namespace asterias::evict {
 
 class UpdatePipeline {
  public:
-  // What the update of one chunk uses; empty: it is not updated now.
-  using Lists = std::vector<Want>;
+  // What the update of one chunk uses, at most one list of each kind; empty: it is not updated now.
+  class Lists {
+   public:
+    Lists() = default;
+    Lists(std::initializer_list<Want> wants) {
+      for (const Want& want : wants) push_back(want);
+    }
+    void push_back(const Want& want) { wants_.at(size_++) = want; }
+    bool empty() const { return size_ == 0; }
+    Want* begin() { return wants_.data(); }
+    Want* end() { return wants_.data() + size_; }
+    const Want* begin() const { return wants_.data(); }
+    const Want* end() const { return wants_.data() + size_; }
+    operator std::span<const Want>() const { return {begin(), size_}; }
+
+   private:
+    std::array<Want, chunk::kNumListKinds> wants_{};
+    std::size_t size_ = 0;
+  };
 
   // `signature` names who updates.
   UpdatePipeline(Residency& residency, std::uint64_t signature) : residency_(residency), signature_(signature) {}

@@ -5,6 +5,7 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include "base/node_pool.hpp"
 #include "runtime/interception.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/storage_slot.hpp"
@@ -39,7 +40,7 @@ class BlockTable {
 
  private:
   std::mutex mutex_;
-  std::unordered_map<void*, chunk::Block> blocks_;
+  std::pmr::unordered_map<void*, chunk::Block> blocks_{node_pool()};
 };
 
 BlockTable& blocks() {

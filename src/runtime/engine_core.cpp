@@ -344,9 +344,21 @@ std::optional<Simulation> EngineCore::simulate(const MoveRates& rates) const {
 }
 std::optional<RecordedStep> EngineCore::recorded_step() const { return runtime_->residency().recorded_step(); }
 
+namespace {
+
+// Of links that are declared. How fast others and the drive are nobody has said yet.
+MoveRates declared_rates(const EngineConfig& config) {
+  MoveRates rates;
+  rates.of(evict::Edge::kH2d).bytes_per_second = static_cast<double>(config.tiers.gpu.link.h2d_bytes_per_second);
+  rates.of(evict::Edge::kD2h).bytes_per_second = static_cast<double>(config.tiers.gpu.link.d2h_bytes_per_second);
+  return rates;
+}
+
+}  // namespace
+
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {
-  const evict::Simulation forecast = runtime_->residency().forecast();
+  const evict::Simulation forecast = runtime_->residency().forecast(declared_rates(config_));
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);

@@ -193,6 +193,7 @@ void ModelData::collect_parameter(const std::string& name, const at::Tensor& par
   if (!is_new) return;
   ParameterRecord record;
   record.name = name;
+  record.grad_name = std::make_shared<const std::string>("gradient of '" + name + "'");
   record.tensor = parameter;
   record.trainable = parameter.requires_grad();
   record.sizes = parameter.sizes().vec();
@@ -368,7 +369,8 @@ void ModelData::move_storage_in(std::size_t index) {
   auto& record = storages_[index];
   const auto& place = layout_.places[index];
   record.storage = move_into_chunk(record.storage, record.given_dtype, place.chunk,
-                                   place.offset_bytes / at::elementSize(record.dtype), record.name);
+                                   place.offset_bytes / at::elementSize(record.dtype),
+                                   std::make_shared<const std::string>(record.name));
   if (record.dtype == record.given_dtype) return;
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (storage_of_[i] == index) give_storage(parameters_[i], record.storage, parameters_[i].tensor.storage_offset());
@@ -376,7 +378,7 @@ void ModelData::move_storage_in(std::size_t index) {
 
 // Returns the storage that lies there from now on: a new one where the chunk has another dtype.
 c10::Storage ModelData::move_into_chunk(const c10::Storage& storage, at::ScalarType dtype, std::uint32_t chunk,
-                                        std::uint64_t offset, const std::string& name) {
+                                        std::uint64_t offset, StorageSlot::Name name) {
   const auto& lists = chunks_[chunk];
   if (lists.master) copy_elements(storage, dtype, lists.master, at::kFloat, offset, Tier::kCpu);
   copy_elements(storage, dtype, lists.param, lists.dtype, offset, runtime_->compute_tier());
@@ -384,7 +386,7 @@ c10::Storage ModelData::move_into_chunk(const c10::Storage& storage, at::ScalarT
                          ? storage
                          : empty_storage(storage.nbytes() / at::elementSize(dtype) * at::elementSize(lists.dtype));
   StorageSlot::settle(runtime_->shared_residency(), moved.unsafeGetStorageImpl(), lists.param,
-                      offset * at::elementSize(lists.dtype), name);
+                      offset * at::elementSize(lists.dtype), std::move(name));
   bury();
   return moved;
 }
@@ -449,8 +451,8 @@ void ModelData::take_back(ParameterRecord& record) {
                                                      slot->name() +
                                                      " itself; give it a copy (set_data(data.clone())), or tie the "
                                                      "two in model_func");
-  const auto moved =
-      move_into_chunk(tensor.storage(), dtype, record.chunk, record.offset, "parameter '" + record.name + "'");
+  const auto moved = move_into_chunk(tensor.storage(), dtype, record.chunk, record.offset,
+                                     std::make_shared<const std::string>("parameter '" + record.name + "'"));
   if (dtype != record.dtype) give_storage(record, moved, 0);
   record.num_writes = 0;
 }
@@ -519,7 +521,7 @@ bool ModelData::route_gradient(ParameterRecord& record) {
   const at::NoGradGuard no_grad;
   auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad_home(),
                                          record.offset * at::elementSize(lists.grad_dtype), record.tensor,
-                                         lists.grad_dtype, "gradient of '" + record.name + "'", &record.grad_slot);
+                                         lists.grad_dtype, record.grad_name, &record.grad_slot);
   routed.copy_(record.tensor.grad());
   record.tensor.mutable_grad() = std::move(routed);
   return true;

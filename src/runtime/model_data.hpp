@@ -75,6 +75,7 @@ struct ParameterRecord {
   std::vector<std::int64_t> sizes;
   std::vector<std::int64_t> strides;
   std::uint64_t num_writes = 0;      // to its storage, seen by its master
+  StorageSlot::Name grad_name;       // of its gradient
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
   c10::Storage lent;                 // the parameter's storage, while its place is lent
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
@@ -202,7 +203,7 @@ class ModelData {
   void move_in();
   void move_storage_in(std::size_t storage);
   c10::Storage move_into_chunk(const c10::Storage& storage, at::ScalarType dtype, std::uint32_t chunk,
-                               std::uint64_t offset, const std::string& name);
+                               std::uint64_t offset, StorageSlot::Name name);
   void copy_elements(const c10::Storage& from, at::ScalarType from_dtype, evict::Resident* list, at::ScalarType dtype,
                      std::uint64_t offset, Tier tier);
   static void give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset);

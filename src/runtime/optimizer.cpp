@@ -180,6 +180,11 @@ struct Optimizer::Segment {
 struct Optimizer::ChunkPlan {
   std::vector<Segment> segments;
   std::uint64_t replaced_bytes = 0;  // of param, that are written without being read
+
+  void clear() {  // keeps the memory
+    segments.clear();
+    replaced_bytes = 0;
+  }
 };
 
 Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of)
@@ -191,6 +196,7 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       seed_(at::detail::getDefaultCPUGenerator().current_seed()),
       clip_norm_(config.gradient_clipping.value_or(0)),
       pool_(config.cpu.threads),
+      plans_(data.chunks().size()),
       may_be_early_(config.placement.early_update && config.prefetch > 0 && clip_norm_ <= 0 &&
                     core.runtime_->compute_tier() == Tier::kGpu),
       early_(core.runtime_->residency()),
@@ -270,11 +276,11 @@ void Optimizer::update(double grad_scale) {
     ++record->num_steps;
     record->tensor.unsafeGetTensorImpl()->bump_version();  // as torch's in-place operators do
   }
-  std::vector<evict::UpdatePipeline::Lists> lists;
-  for (const std::size_t chunk : trained_) lists.push_back(lists_of(chunk, plans_[chunk]));
+  lists_.clear();
+  for (const std::size_t chunk : trained_) lists_.push_back(lists_of(chunk, plans_[chunk]));
   evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
       .run(
-          lists, early_.order(lists.size()), [&](std::size_t place) { return take_early(place); },
+          lists_, early_.order(lists_.size()), [&](std::size_t place) { return take_early(place); },
           [&](std::size_t place) { update_chunk(trained_[place]); });
   for (auto* record : stepped_) data_.end_loan(*record);
   runtime::bury();
@@ -306,7 +312,7 @@ double Optimizer::grad_scale() const {
 }
 
 void Optimizer::plan_update(double grad_scale) {
-  plans_.assign(data_.chunks().size(), {});
+  for (auto& plan : plans_) plan.clear();
   stepped_.clear();
   for (const auto& record : data_.parameters())
     if (record.tensor.grad().defined()) refuse_unusable_gradient(record);
@@ -324,15 +330,16 @@ void Optimizer::plan_update(double grad_scale) {
 
 void Optimizer::merge_segments(ChunkPlan& plan, const runtime::ChunkLists& lists) const {
   auto& segments = plan.segments;
+  if (segments.empty()) return;
   std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
-  std::vector<Segment> merged;
-  for (auto& segment : segments) {
-    if (!merged.empty() && merged.back().continues(segment, lists.alignment()))
-      merged.back().count = segment.offset + segment.count - merged.back().offset;
-    else
-      merged.push_back(std::move(segment));
+  auto last = segments.begin();
+  for (auto next = last + 1; next != segments.end(); ++next) {
+    if (last->continues(*next, lists.alignment()))
+      last->count = next->offset + next->count - last->offset;
+    else if (++last != next)
+      *last = std::move(*next);
   }
-  segments = std::move(merged);
+  segments.erase(last + 1, segments.end());
 }
 
 void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& group, double grad_scale) {
@@ -460,7 +467,7 @@ void Optimizer::note_final(const runtime::ParameterRecord& record) {
 // Nothing where the update must be step()'s.
 evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
   ChunkPlan& plan = early_plans_[chunk];
-  plan = {};
+  plan.clear();
   for (auto* record : chunk_[chunk]) {
     const std::size_t group = group_of_[data_.index_of(*record)];
     if (group >= groups_.size() || !data_.has_routed_gradient(*record) || lacks_momentum(*record, groups_[group]))

@@ -90,9 +90,10 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
   ThreadPool pool_;
-  std::vector<std::size_t> trained_;                // chunks, by place in the update
-  std::vector<ChunkPlan> plans_;                    // by chunk, of the present step
-  std::vector<runtime::ParameterRecord*> stepped_;  // parameters with a gradient, in the present step
+  std::vector<std::size_t> trained_;                 // chunks, by place in the update
+  std::vector<ChunkPlan> plans_;                     // by chunk, of the present step
+  std::vector<evict::UpdatePipeline::Lists> lists_;  // by place in the update, of the present step
+  std::vector<runtime::ParameterRecord*> stepped_;   // parameters with a gradient, in the present step
   double grad_norm_ = 0;
 
   const bool may_be_early_;

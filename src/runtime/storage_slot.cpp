@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include <ATen/ops/empty.h>
@@ -32,6 +33,7 @@ template struct Expose<ThrowOnRead, &c10::StorageImpl::throw_on_immutable_data_p
 struct Graveyard {
   std::mutex mutex;
   std::vector<c10::intrusive_ptr<c10::StorageImpl>> storages;
+  std::vector<c10::intrusive_ptr<c10::StorageImpl>> emptied;  // keeps its memory for the next ones
   std::atomic<bool> occupied{false};
 };
 
@@ -60,12 +62,16 @@ void bury() {
   {
     const std::lock_guard lock(grave.mutex);
     dead.swap(grave.storages);
+    grave.storages.swap(grave.emptied);
     grave.occupied.store(false, std::memory_order_release);
   }
+  dead.clear();
+  const std::lock_guard lock(grave.mutex);
+  grave.emptied.swap(dead);
 }
 
 StorageSlot::StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage,
-                         std::uint64_t offset_bytes, std::string name)
+                         std::uint64_t offset_bytes, Name name)
     : residency_(std::move(residency)), offset_bytes_(offset_bytes), storage_(weak(storage)), name_(std::move(name)) {}
 
 StorageSlot* StorageSlot::of(c10::StorageImpl* storage) {
@@ -112,7 +118,8 @@ StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residen
   const chunk::Block* block = block_of(storage);
   if (!block || block->bytes() < kMinAdoptedBytes || !residency->hierarchy().has(block->pool()->tier())) return nullptr;
   if (&residency->hierarchy().pool(block->pool()->tier()) != block->pool()) return nullptr;  // an earlier runtime's
-  auto* slot = new StorageSlot(residency, storage, 0, "a tensor");
+  static const auto kNameless = std::make_shared<const std::string>("a tensor");
+  auto* slot = new StorageSlot(residency, storage, 0, kNameless);
   chunk::Block taken = take_block(storage);
   slot->point(storage, taken.data());
   slot->resident_ = residency->adopt(std::move(taken), slot);
@@ -120,7 +127,7 @@ StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residen
 }
 
 void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
-                         evict::Resident* chunk, std::uint64_t offset_bytes, std::string name) {
+                         evict::Resident* chunk, std::uint64_t offset_bytes, Name name) {
   auto* slot = new StorageSlot(residency, storage, offset_bytes, std::move(name));
   slot->resident_ = chunk;
   {
@@ -133,16 +140,19 @@ void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10
 }
 
 at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
-                                    std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype,
-                                    std::string name, StorageSlot** place) {
+                                    std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype, Name name,
+                                    StorageSlot** place) {
   const auto bytes = static_cast<std::size_t>(like.numel()) * at::elementSize(dtype);
   auto storage =
       c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
                                             at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
-  settle(residency, storage.get(), chunk, offset_bytes, std::move(name));
+  auto* slot = new StorageSlot(residency, storage.get(), offset_bytes, std::move(name));
+  slot->resident_ = chunk;
+  storage->set_data_ptr_noswap(at::DataPtr(nullptr, slot, &StorageSlot::on_storage_death, storage->device()));
+  residency->add_tenant(chunk, slot);
   if (place) {
-    *place = of(storage.get());
-    (*place)->place_ = place;
+    *place = slot;
+    slot->place_ = place;
   }
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(dtype));
@@ -150,21 +160,24 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
   return tensor;
 }
 
+// The storage keeps the guard's text while it has memory: it is written once.
 void StorageSlot::point(c10::StorageImpl* storage, std::byte* data) {
   if (of(storage) == this) (void)storage->_mutable_data_ptr_no_checks().release_context();
-  storage->*member(ThrowOnRead{}) = false;
-  storage->set_data_ptr_noswap(at::DataPtr(data, this, &StorageSlot::on_storage_death, storage->device()));
-  if (!data)
+  if (!data && !std::exchange(has_guard_, true))
     storage->release_data_and_set_meta_custom_data_ptr_error_msg_(
-        name_ +
+        *name_ +
         " is not resident: use it through an operator on a thread inside engine.scope(), or hold "
         "asterias::pin(tensor)");
+  storage->*member(ThrowOnRead{}) = data == nullptr;  // first: setting the pointer looks at it
+  storage->set_data_ptr_noswap(at::DataPtr(data, this, &StorageSlot::on_storage_death, storage->device()));
 }
 
 void StorageSlot::follow(std::byte* payload) noexcept {
   auto storage = storage_.lock();
   if (!storage) return;
-  if (of(storage.get()) == this) point(storage.get(), payload ? payload + offset_bytes_ : nullptr);
+  const bool points_nowhere = storage->_mutable_data_ptr_no_checks().get() == nullptr;
+  if (of(storage.get()) == this && (payload || !points_nowhere))
+    point(storage.get(), payload ? payload + offset_bytes_ : nullptr);
   auto& grave = graveyard();
   const std::lock_guard lock(grave.mutex);
   grave.storages.push_back(std::move(storage));
@@ -195,7 +208,7 @@ void StorageSlot::end_loan() {
 void StorageSlot::lose() {
   const auto storage = storage_.lock();
   if (!storage) return;
-  const std::string message = name_ + " was lost with its engine: its bytes could not be brought back";
+  const std::string message = *name_ + " was lost with its engine: its bytes could not be brought back";
   const at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());  // the slot dies with it
   storage->set_data_ptr_noswap(at::DataPtr(nullptr, storage->device()));
   storage->release_data_and_set_meta_custom_data_ptr_error_msg_(message);

@@ -24,12 +24,16 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/StorageImpl.h>
 
+#include "base/node_pool.hpp"
 #include "evict/residency.hpp"
 
 namespace asterias::runtime {
 
-class StorageSlot final : public evict::Tenant {
+class StorageSlot final : public evict::Tenant, public Pooled {
  public:
+  // What people know the tensor by; shared, so that nothing is written anew for each tensor of the same name.
+  using Name = std::shared_ptr<const std::string>;
+
   // Finds the slot of a storage, or null.
   static StorageSlot* of(c10::StorageImpl* storage);
   static StorageSlot* of(const at::Tensor& tensor);
@@ -42,13 +46,13 @@ class StorageSlot final : public evict::Tenant {
 
   // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content.
   static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
-                     evict::Resident* chunk, std::uint64_t offset_bytes, std::string name);
+                     evict::Resident* chunk, std::uint64_t offset_bytes, Name name);
 
-  // Makes a tensor of `dtype`, shaped like `like`, whose storage lies in `chunk`. `place` (may be null) is set to the
-  // slot while it lives.
+  // Makes a tensor of `dtype`, shaped like `like`, whose storage lies in `chunk`, to be written by an operator at once:
+  // it has no guard before it has had memory. `place` (may be null) is set to the slot while it lives.
   static at::Tensor make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
-                                std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype,
-                                std::string name, StorageSlot** place);
+                                std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype, Name name,
+                                StorageSlot** place);
 
   // Gives the storage of `slot` plain memory of its own on `tier`, with the same bytes; the slot ends. Nothing happens
   // to an empty storage. Throws OutOfMemory. REQUIRES: the slot's chunk is pinned there.
@@ -60,7 +64,7 @@ class StorageSlot final : public evict::Tenant {
 
   evict::Resident* resident() const { return resident_; }
   std::uint64_t offset_bytes() const { return offset_bytes_; }
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return *name_; }
   // Counts the accesses that may have changed the bytes. Autograd's version counters do not: .data() has a counter of
   // its own.
   void note_write() { num_writes_.fetch_add(1, std::memory_order_relaxed); }
@@ -80,7 +84,7 @@ class StorageSlot final : public evict::Tenant {
 
  private:
   StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
-              std::string name);
+              Name name);
   static void on_storage_death(void* slot);
   static void move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
   void point(c10::StorageImpl* storage, std::byte* data);
@@ -92,7 +96,8 @@ class StorageSlot final : public evict::Tenant {
   evict::Resident* resident_ = nullptr;
   std::uint64_t offset_bytes_;
   c10::weak_intrusive_ptr<c10::StorageImpl> storage_;
-  std::string name_;
+  Name name_;
+  bool has_guard_ = false;  // the storage knows what to say
   StorageSlot** place_ = nullptr;
   std::function<void()> recall_;  // while the place is lent
   std::atomic<std::uint64_t> num_writes_{0};

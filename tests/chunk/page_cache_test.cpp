@@ -29,8 +29,8 @@ CATCH_TEST_CASE("page cache: what is cut off comes together again", "[chunk]") {
   CATCH_CHECK_FALSE(cache.take(kPageBytes));
   cache.put(std::move(*first));
   cache.put(std::move(*third));
-  CATCH_CHECK_FALSE(cache.take(4 * kPageBytes));  // two ranges of three
   CATCH_CHECK(cache.has(3 * kPageBytes));
+  CATCH_CHECK_FALSE(cache.has(6 * kPageBytes));  // two ranges of three
   CATCH_CHECK_FALSE(cache.has(2 * kPageBytes));
   cache.put(std::move(*second));
   const auto again = cache.take(8 * kPageBytes);
@@ -58,8 +58,26 @@ CATCH_TEST_CASE("page cache: neighbours of two mappings stay two", "[chunk]") {
     CATCH_REQUIRE_FALSE(b.can_join(a));
     cache.put(std::move(a));
     cache.put(std::move(b));
-    CATCH_REQUIRE_FALSE(cache.take(2 * kPageBytes));
+    CATCH_REQUIRE(cache.has(kPageBytes));
+    CATCH_REQUIRE_FALSE(cache.has(2 * kPageBytes));
   }
+}
+
+CATCH_TEST_CASE("page cache: pages of several ranges make one block, the longest first", "[chunk]") {
+  PageCache cache;
+  PageBlock small(2 * kPageBytes), large(5 * kPageBytes), middle(3 * kPageBytes);
+  for (PageBlock* block : {&small, &large, &middle})
+    std::memset(block->data(), static_cast<int>(block->bytes() / kPageBytes), block->bytes());
+  const std::uint64_t mapped_before = PageBlock::mapped_bytes();
+  for (PageBlock* block : {&small, &large, &middle}) cache.put(std::move(*block));
+  CATCH_CHECK_FALSE(cache.take(11 * kPageBytes));
+  const auto block = cache.take(7 * kPageBytes);
+  CATCH_REQUIRE(block);
+  CATCH_CHECK(block->bytes() == 7 * kPageBytes);
+  CATCH_CHECK(cache.bytes() == 3 * kPageBytes);
+  CATCH_CHECK(PageBlock::mapped_bytes() == mapped_before);
+  CATCH_CHECK(block->data()[0] == std::byte{5});
+  CATCH_CHECK(block->data()[5 * kPageBytes] == std::byte{3});
 }
 
 CATCH_TEST_CASE("page cache: no more goes back to the system than is asked for", "[chunk]") {
@@ -88,7 +106,9 @@ CATCH_TEST_CASE("page cache: a walk loses no page and lends none twice", "[chunk
       const std::uint64_t bytes = kPageBytes * (1 + random() % 12);
       if (random() % 16 == 0) cache.give_back(bytes);
       if (random() % 2 == 0 || lent.empty()) {
+        const bool is_there = cache.bytes() >= bytes;
         auto block = cache.take(bytes);
+        CATCH_REQUIRE(block.has_value() == is_there);
         if (!block && lent_bytes < 200 * kPageBytes) block = PageBlock(bytes);
         if (!block) continue;
         CATCH_REQUIRE(block->bytes() == bytes);

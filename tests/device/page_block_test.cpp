@@ -1,6 +1,7 @@
 #include "device/page_block.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <sys/mman.h>
 #include <utility>
@@ -59,6 +60,45 @@ CATCH_TEST_CASE("living page blocks are summed", "[device]") {
   first = PageBlock();
   CATCH_CHECK(PageBlock::mapped_bytes() == before);
 }
+
+CATCH_TEST_CASE("pages of several blocks are gathered in one, with what is in them", "[device]") {
+  const std::uint64_t before = PageBlock::mapped_bytes(), seams_before = PageBlock::num_seams();
+  {
+    PageBlock large(9 * kMiB), other(5 * kMiB);
+    std::memset(large.data(), 1, large.bytes());
+    std::memset(other.data(), 2, other.bytes());
+    PageBlock rest = large.cut(6 * kMiB + kPageBytes);
+    rest.data()[0] = std::byte{3};
+    const std::byte* const address = rest.data();
+    std::vector<PageBlock> pieces;
+    pieces.push_back(std::move(large));
+    pieces.push_back(std::move(other));
+    PageBlock whole = PageBlock::gather(std::move(pieces));
+    CATCH_CHECK(whole.bytes() == 11 * kMiB + kPageBytes);
+    CATCH_CHECK(all_resident(whole));
+    const std::byte* const border = whole.data() + 6 * kMiB + kPageBytes;
+    CATCH_CHECK(std::all_of(whole.data() + 0, whole.data() + 6 * kMiB, [](std::byte b) { return b == std::byte{1}; }));
+    CATCH_CHECK(std::all_of(border, border + 5 * kMiB, [](std::byte b) { return b == std::byte{2}; }));
+    CATCH_CHECK(PageBlock::mapped_bytes() == before + 14 * kMiB);
+    CATCH_CHECK(PageBlock::num_seams() > seams_before);
+    CATCH_CHECK(rest.data() == address);  // the neighbour of what has gone stays
+    CATCH_CHECK(rest.data()[0] == std::byte{3});
+    CATCH_CHECK_FALSE(whole.can_join(rest));
+
+    PageBlock end = whole.cut(3 * kMiB);  // and once more, across its seams
+    pieces.clear();
+    pieces.push_back(std::move(end));
+    pieces.push_back(std::move(rest));
+    whole = PageBlock::gather(std::move(pieces));
+    CATCH_CHECK(whole.data()[0] == std::byte{1});
+    CATCH_CHECK(whole.data()[3 * kMiB + kPageBytes] == std::byte{2});
+    CATCH_CHECK(whole.data()[8 * kMiB + kPageBytes] == std::byte{3});
+  }
+  CATCH_CHECK(PageBlock::mapped_bytes() == before);
+  CATCH_CHECK(PageBlock::num_seams() == seams_before);
+}
+
+CATCH_TEST_CASE("gathering nothing maps nothing", "[device]") { CATCH_CHECK_FALSE(PageBlock::gather({})); }
 
 CATCH_TEST_CASE("an empty page block maps nothing", "[device]") {
   const PageBlock none, zero(0);
