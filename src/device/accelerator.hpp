@@ -22,6 +22,7 @@
 #include <string>
 
 #include "device/copy_queue.hpp"
+#include "device/host_pinner.hpp"
 #include "device/stream_handle.hpp"
 #include "device/stream_point.hpp"
 
@@ -83,6 +84,9 @@ class Accelerator {
   virtual std::uint64_t library_bytes() const = 0;
 
   virtual void adopt_thread() = 0;
+
+  // Pins memory of the host for both links; may outlive the accelerator.
+  virtual std::shared_ptr<HostPinner> host_pinner() = 0;
 
   virtual Stream& compute() = 0;
   virtual LinkQueue& to_device() = 0;

@@ -7,6 +7,7 @@
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "device/cuda_device.hpp"
+#include "device/cuda_host_pinner.hpp"
 #include "device/cuda_link_queue.hpp"
 #include "device/cuda_stream.hpp"
 
@@ -70,6 +71,7 @@ class CudaAccelerator final : public Accelerator {
   CudaAccelerator(std::shared_ptr<const CudaDevice> device, const CudaOptions& options)
       : device_(std::move(device)),
         events_(std::make_shared<CudaEvents>(device_)),
+        host_pinner_(std::make_shared<CudaHostPinner>(device_)),
         memory_(device_, memory_within_limit(*device_, options)),
         compute_(options.uses_foreign_stream ? std::make_unique<CudaStream>(events_, options.compute_stream)
                                              : std::make_unique<CudaStream>(events_)),
@@ -89,6 +91,7 @@ class CudaAccelerator final : public Accelerator {
     return held - std::min(held, memory_.bytes());
   }
   void adopt_thread() override { device_->adopt_thread(); }
+  std::shared_ptr<HostPinner> host_pinner() override { return host_pinner_; }
   Stream& compute() override { return *compute_; }
   LinkQueue& to_device() override { return to_device_; }
   LinkQueue& to_host() override { return to_host_; }
@@ -96,6 +99,7 @@ class CudaAccelerator final : public Accelerator {
  private:
   const std::shared_ptr<const CudaDevice> device_;
   const std::shared_ptr<CudaEvents> events_;
+  const std::shared_ptr<CudaHostPinner> host_pinner_;
   const DeviceMemory memory_;
   const std::unique_ptr<CudaStream> compute_;
   CudaLinkQueue to_device_, to_host_;

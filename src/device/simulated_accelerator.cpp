@@ -37,6 +37,13 @@ class SimulatedLink final : public LinkQueue {
   CopyStream stream_;
 };
 
+// The links copy from and to any memory alike.
+class SimulatedPinner final : public HostPinner {
+ public:
+  bool pin(std::byte*, std::uint64_t) override { return true; }
+  void unpin(std::byte*, std::uint64_t) noexcept override {}
+};
+
 class SimulatedAccelerator final : public Accelerator {
  public:
   explicit SimulatedAccelerator(const SimulatedOptions& options)
@@ -53,6 +60,7 @@ class SimulatedAccelerator final : public Accelerator {
   }
   std::uint64_t library_bytes() const override { return 0; }
   void adopt_thread() override {}
+  std::shared_ptr<HostPinner> host_pinner() override { return host_pinner_; }
   Stream& compute() override { return compute_; }
   LinkQueue& to_device() override { return to_device_; }
   LinkQueue& to_host() override { return to_host_; }
@@ -60,6 +68,7 @@ class SimulatedAccelerator final : public Accelerator {
  private:
   const std::string name_ = "simulated";
   const PageBlock memory_;
+  const std::shared_ptr<HostPinner> host_pinner_ = std::make_shared<SimulatedPinner>();
   HostStream compute_;
   SimulatedLink to_device_, to_host_;
 };

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "device/accelerator.hpp"
+#include "device/pinned_memory.hpp"
 
 namespace asterias::device::tests {
 
@@ -68,6 +69,19 @@ inline void check_accelerator(Accelerator& accelerator) {
     accelerator.to_host().wait_for(accelerator.compute().point());
     accelerator.to_host().copy(back.data(), besides.get(), kBytes).wait();
     CATCH_CHECK(back == bytes_of(kBytes, 5));
+  }
+
+  // Pinned memory of the host is copied like any other.
+  {
+    const PinnedMemory pinned(accelerator.host_pinner(), kBytes);
+    CATCH_CHECK(pinned.is_pinned());
+    std::memset(pinned.data(), 9, kBytes);
+    Ticket rises = accelerator.to_device().copy(memory, pinned.data(), kBytes);
+    start_after(accelerator.compute(), rises);
+    accelerator.to_host().wait_for(accelerator.compute().point());
+    accelerator.to_host().copy(back.data(), memory, kBytes).wait();
+    CATCH_CHECK(back == bytes_of(kBytes, 9));
+    rises.wait();
   }
 
   // Nothing is something, too; points of the past are reached.

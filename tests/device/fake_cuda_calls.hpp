@@ -17,7 +17,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -40,6 +39,9 @@ class FakeCudaCalls final : public CudaCalls {
   std::uint64_t context_bytes = std::uint64_t{300} << 20;
   std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
   std::atomic<bool> is_lost{false};
+  std::atomic<int> num_register_calls{0};
+  std::atomic<std::size_t> most_registered{SIZE_MAX};  // ranges: register_error from then on
+  std::atomic<int> num_pageable_copies{0};             // from or to host memory that is not registered
 
   ~FakeCudaCalls() { release_all(); }
 
@@ -54,6 +56,18 @@ class FakeCudaCalls final : public CudaCalls {
   std::size_t num_living() const {
     const std::lock_guard lock(mutex_);
     return memory_.size() + streams_.size() + events_.size() + registered_.size();
+  }
+
+  // Says whether a byte of the host is registered.
+  bool is_registered(const std::byte* memory) const {
+    const std::lock_guard lock(mutex_);
+    return is_registered(memory, 1);
+  }
+  std::uint64_t registered_bytes() const {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t bytes = 0;
+    for (const auto& range : registered_) bytes += range.second;
+    return bytes;
   }
 
   int count_devices(int& count) override {
@@ -104,14 +118,18 @@ class FakeCudaCalls final : public CudaCalls {
     const std::lock_guard lock(mutex_);
     return memory_.erase(memory) == 1 ? 0 : kOther;
   }
-  int register_host(void* memory, std::uint64_t) override {
+  int register_host(int, void* memory, std::uint64_t bytes) override {
+    ++num_register_calls;
+    const std::lock_guard lock(mutex_);
+    if (register_error == 0 && registered_.size() >= most_registered) register_error = kOutOfMemory;
     if (register_error != 0) return register_error;
-    const std::lock_guard lock(mutex_);
-    return registered_.insert(memory).second ? 0 : kOther;
+    if (is_anything_registered(memory, bytes)) return kOther;
+    registered_.emplace(static_cast<std::byte*>(memory), bytes);
+    return 0;
   }
-  int unregister_host(void* memory) override {
+  int unregister_host(int, void* memory) override {
     const std::lock_guard lock(mutex_);
-    return registered_.erase(memory) == 1 ? 0 : kOther;
+    return registered_.erase(static_cast<std::byte*>(memory)) == 1 ? 0 : kOther;
   }
 
   int create_stream(int, StreamHandle& stream) override {
@@ -170,7 +188,14 @@ class FakeCudaCalls final : public CudaCalls {
     return enqueue(stream, [this, moment = event_of(event).get()] { moment->wait(is_lost); });
   }
 
+  // As CUDA, refuses memory that is registered in part.
   int copy(void* to, const void* from, std::uint64_t bytes, StreamHandle stream) override {
+    {
+      const std::lock_guard lock(mutex_);
+      const bool is_pinned = is_registered(to, bytes) || is_registered(from, bytes);
+      if (!is_pinned && (is_anything_registered(to, bytes) || is_anything_registered(from, bytes))) return kOther;
+      num_pageable_copies += !is_pinned;
+    }
     return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
   }
   int fill(void* memory, std::uint8_t byte, std::uint64_t bytes, StreamHandle stream) override {
@@ -281,6 +306,18 @@ class FakeCudaCalls final : public CudaCalls {
 
   static Event& event_of(EventHandle event) { return *static_cast<Event*>(event.driver_event); }
 
+  bool is_anything_registered(const void* memory, std::uint64_t bytes) const {
+    const auto* const begin = static_cast<const std::byte*>(memory);
+    return std::any_of(registered_.begin(), registered_.end(), [&](const auto& range) {
+      return range.first < begin + bytes && begin < range.first + range.second;
+    });
+  }
+  bool is_registered(const void* memory, std::uint64_t bytes) const {
+    const auto* const begin = static_cast<const std::byte*>(memory);
+    return std::any_of(registered_.begin(), registered_.end(), [&](const auto& range) {
+      return range.first <= begin && begin + bytes <= range.first + range.second;
+    });
+  }
   void set_held(bool held) {
     const std::lock_guard lock(mutex_);
     is_held_ = held;
@@ -298,7 +335,7 @@ class FakeCudaCalls final : public CudaCalls {
   std::atomic<int> opened_{-1};
   bool is_held_ = false;
   std::map<void*, std::pair<std::uint64_t, std::unique_ptr<std::byte[]>>> memory_;
-  std::set<void*> registered_;
+  std::map<const std::byte*, std::uint64_t> registered_;  // bytes
   std::map<void*, std::unique_ptr<Event>> events_;
   std::map<void*, std::unique_ptr<Worker>> streams_;
 };
