@@ -25,8 +25,9 @@ std::uint64_t Hierarchy::limit_bytes(Tier tier) const {
   return tier == Tier::kNvme ? swap_->limit_bytes() : pool(tier).limit_bytes();
 }
 
-MoveTicket Hierarchy::copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const {
+MoveTicket Hierarchy::copy(Tier from, Block& to, Block& source, std::uint64_t bytes) const {
   const auto* gpu = pools_[0].get();
+  (from == Tier::kGpu ? to : source).pin();
   if (!gpu->is_one_piece())
     return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to.data(), source.data(), bytes));
   auto& accelerator = *gpu->accelerator();

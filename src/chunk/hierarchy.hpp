@@ -47,9 +47,9 @@ class Hierarchy {
   // REQUIRES: a tier that is there. UINT64_MAX: none.
   std::uint64_t limit_bytes(Tier tier) const;
 
-  // Starts a copy between two neighbouring memory tiers. On an accelerator it comes after all work on either block that
-  // has been enqueued so far.
-  MoveTicket copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const;
+  // Starts a copy between two neighbouring memory tiers; the block on the cpu tier is pinned from then on, where its
+  // pool does that. On an accelerator it comes after all work on either block that has been enqueued so far.
+  MoveTicket copy(Tier from, Block& to, Block& source, std::uint64_t bytes) const;
 
   // Has what is computed from now on come after `move`, without waiting for it here. False, without effect, where only
   // the host can wait for it.

@@ -53,6 +53,7 @@ std::shared_ptr<TierPool> Reservation::release() noexcept {
 Block::Block(Block&& other) noexcept
     : reservation_(std::move(other.reservation_)),
       pages_(std::move(other.pages_)),
+      is_pinned_(std::exchange(other.is_pinned_, false)),
       data_(std::exchange(other.data_, nullptr)),
       after_(std::move(other.after_)),
       besides_(std::move(other.besides_)) {}
@@ -62,6 +63,7 @@ Block& Block::operator=(Block&& other) noexcept {
     give_back();
     reservation_ = std::move(other.reservation_);
     pages_ = std::move(other.pages_);
+    is_pinned_ = std::exchange(other.is_pinned_, false);
     data_ = std::exchange(other.data_, nullptr);
     after_ = std::move(other.after_);
     besides_ = std::move(other.besides_);
@@ -79,7 +81,7 @@ void Block::give_back() noexcept {
   after_.clear();
   if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged);
   if (pool->poison_ && !besides_) std::memset(data, 0xFF, charged);
-  if (pages_) return pool->give_pages(std::move(pages_));
+  if (pages_) return pool->give_pages(std::move(pages_), std::exchange(is_pinned_, false));
   if (!besides_ && !pool->is_hollow_) std::free(data);
   besides_.reset();
   pool->give_bytes(charged);
@@ -90,6 +92,10 @@ void Block::clear() {
     pool()->accelerator_->compute().fill(data_, 0, bytes());
   else if (!pool()->is_hollow_)
     std::memset(data_, 0, bytes());
+}
+
+void Block::pin() {
+  if (pages_ && !is_pinned_) is_pinned_ = pool()->pin(pages_);
 }
 
 // ---- TierPool -------------------------------------------------------------------------------------------------------
@@ -145,29 +151,53 @@ bool TierPool::fits(std::uint64_t charged) const {
   return taken <= limit_bytes_ && charged <= limit_bytes_ - taken;
 }
 
-std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end) {
+void TierPool::pin_with(std::shared_ptr<device::HostPinner> pinner, std::uint64_t limit_bytes) {
+  pinned_.emplace(std::move(pinner), limit_bytes);
+}
+
+bool TierPool::pin(const device::PageBlock& pages) {
+  const Lock lock(mutex_);
+  return pinned_ && pinned_->pin(pages, cache_);
+}
+
+std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end, Pinned pinned) {
   const std::uint64_t charged = charge(bytes);
   if (arena_) return try_take_in_piece(charged, end);
   const bool is_of_pages = charged >= device::kPageBytes;
   Lock lock(mutex_);
-  if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !cache_.has(charged)) {
+  if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !is_at_hand(charged, pinned)) {
     lock.unlock();
     refresh_foreign();
     lock.lock();
   }
   if (!fits(charged)) return std::nullopt;
-  if (auto pages = is_of_pages ? cache_.take(charged) : std::nullopt) {
-    Block block;
-    block.pages_ = std::move(*pages);
-    count_used(charged);
-    block.data_ = block.pages_.data();
-    block.reservation_ = Reservation(shared_from_this(), charged);
-    return block;
-  }
+  if (auto block = is_of_pages ? take_cached(charged, pinned) : std::nullopt) return block;
   release_cache(charged);
   count_used(charged);
   lock.unlock();
   return make_block(charged);
+}
+
+bool TierPool::is_at_hand(std::uint64_t charged, Pinned pinned) const {
+  return cache_.has(charged) || (pinned_ && pinned == Pinned::kFirst && pinned_->has(charged));
+}
+
+std::optional<Block> TierPool::take_cached(std::uint64_t charged, Pinned pinned) {
+  if (pinned_ && pinned == Pinned::kFirst)
+    if (auto pages = pinned_->take(charged)) return block_of(std::move(*pages), /*is_pinned=*/true);
+  unpin_idle(excess(charged));
+  if (auto pages = cache_.take(charged)) return block_of(std::move(*pages), /*is_pinned=*/false);
+  return std::nullopt;
+}
+
+Block TierPool::block_of(device::PageBlock pages, bool is_pinned) {
+  Block block;
+  count_used(pages.bytes());
+  block.reservation_ = Reservation(shared_from_this(), pages.bytes());
+  block.pages_ = std::move(pages);
+  block.is_pinned_ = is_pinned;
+  block.data_ = block.pages_.data();
+  return block;
 }
 
 std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end) {
@@ -288,15 +318,29 @@ void TierPool::stop_caching() {
 
 void TierPool::trim() {
   const Lock lock(mutex_);
+  unpin_idle(UINT64_MAX);
   cache_.clear();
+}
+
+// Counts what `charged` more bytes would pass the limit by, together with all that is cached.
+std::uint64_t TierPool::excess(std::uint64_t charged) const {
+  if (limit_bytes_ == kUnlimited) return 0;
+  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + cached() + charged;
+  return wanted > limit_bytes_ ? wanted - limit_bytes_ : 0;
+}
+
+// Adds pages of pinned blocks to the others until those are `bytes`, or all: what is not pinned goes first, since to
+// pin costs more than to map.
+void TierPool::unpin_idle(std::uint64_t bytes) {
+  while (pinned_ && pinned_->idle_bytes() > 0 && cache_.bytes() < bytes) cache_.put(pinned_->unpin_oldest());
 }
 
 // Gives cached pages back until `charged` more bytes stay below the limit together with the rest of the cache. Under
 // the lock: were they unmapped after it, another thread could map its pages first and pass the limit.
 void TierPool::release_cache(std::uint64_t charged) {
-  if (limit_bytes_ == kUnlimited) return;
-  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + cache_.bytes() + charged;
-  if (wanted > limit_bytes_) cache_.give_back(wanted - limit_bytes_);
+  const std::uint64_t bytes = excess(charged);
+  unpin_idle(bytes);
+  cache_.give_back(bytes);
 }
 
 void TierPool::count_used(std::uint64_t charged) {
@@ -314,9 +358,11 @@ void TierPool::give_bytes(std::uint64_t charged) noexcept {
   used_bytes_ -= charged;
 }
 
-void TierPool::give_pages(device::PageBlock pages) noexcept {
+void TierPool::give_pages(device::PageBlock pages, bool is_pinned) noexcept {
   const Lock lock(mutex_);
   used_bytes_ -= pages.bytes();
+  if (is_pinned && caches_) return pinned_->put(std::move(pages));
+  if (is_pinned) pinned_->unpin(pages);
   if (!caches_) return;  // unmapped here, under the lock, as in release_cache
   cache_.put(std::move(pages));
 }
@@ -333,7 +379,12 @@ std::uint64_t TierPool::foreign_bytes() const {
 
 std::uint64_t TierPool::cached_bytes() const {
   const Lock lock(mutex_);
-  return cache_.bytes();
+  return cached();
+}
+
+std::uint64_t TierPool::pinned_bytes() const {
+  const Lock lock(mutex_);
+  return pinned_ ? pinned_->pinned_bytes() : 0;
 }
 
 std::uint64_t TierPool::peak_used_bytes() const {

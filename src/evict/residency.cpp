@@ -80,6 +80,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   resident->made_by = operator_name_;
   resident->last_use = resident->on(tier).arrival = ++clock_;
   resident->tenants.push_back(tenant);
+  resident->crosses_link = tier == Tier::kGpu;
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
   activation_bytes_ += resident->bytes;
@@ -164,6 +165,7 @@ void Residency::destroy(Resident* resident) {
 }
 
 void Residency::enter(Resident& resident, Tier tier) {
+  resident.crosses_link |= tier == Tier::kGpu;
   resident.on(tier).arrival = ++clock_;
   books_.enter(resident, tier);
   if (recorder_) recorder_->enter(resident, tier);
@@ -270,7 +272,7 @@ void Residency::bring_around(std::uint64_t room_bytes, std::span<const Want> wan
   };
   if (room_bytes > 0) try {
       const WithoutExcess strict(measuring_);
-      const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+      const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever);
       pin_all();
       return bring(wants, tier);
     } catch (const OutOfMemory&) {
@@ -398,7 +400,7 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
     throw;
   }
   unpin(resident, from);
-  const Copy& source = resident->on(from);
+  Copy& source = resident->on(from);
   auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes})
                                     : hierarchy_.copy(from, target.block, source.block, resident->bytes);
   ++stats_.fetches;

@@ -271,7 +271,11 @@ class Residency {
   void claim(Resident* resident, Tier tier, Access access);
   void invalidate_others(Resident* resident, Tier tier);
 
-  chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end);
+  using PageLocked = chunk::TierPool::Pinned;  // "pinned" says something else of residents
+  static PageLocked page_locked_for(const Resident& resident) {
+    return resident.crosses_link ? PageLocked::kFirst : PageLocked::kNever;
+  }
+  chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end, PageLocked page_locked);
   chunk::Block take_room_for(const Resident& resident, Tier tier);
   bool make_some_room(std::uint64_t bytes, Tier tier);
   bool lacks_only_a_place(std::uint64_t bytes, Tier tier);

@@ -244,7 +244,9 @@ bool Residency::start_down(Resident* resident, Tier tier, bool leaves) {
     } catch (const IoError&) {  // failure() keeps it
     }
   } else if (drop_clean_for(resident->bytes, below, next_use_on(below, *resident))) {
-    if (auto block = hierarchy_.pool(below).try_take(resident->bytes)) target.block = std::move(*block);
+    auto block =
+        hierarchy_.pool(below).try_take(resident->bytes, chunk::TierPool::End::kHigh, page_locked_for(*resident));
+    if (block) target.block = std::move(*block);
   }
   if (!target.block && !target.extents) return false;
   start_move_down(resident, tier, leaves);

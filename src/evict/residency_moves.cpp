@@ -157,7 +157,7 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
-  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh);
+  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever);
   note_operator_room(block.bytes(), tier);
   books_.note_peak(tier);
   note_live();
@@ -168,13 +168,14 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
 
 // Where memory is one piece: what stays lies at one end, what passes at the other.
 chunk::Block Residency::take_room_for(const Resident& resident, Tier tier) {
-  return take_room(resident.bytes, tier, resident.is_chunk ? chunk::TierPool::End::kLow : chunk::TierPool::End::kHigh);
+  const auto end = resident.is_chunk ? chunk::TierPool::End::kLow : chunk::TierPool::End::kHigh;
+  return take_room(resident.bytes, tier, end, page_locked_for(resident));
 }
 
-chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end) {
+chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end, PageLocked page_locked) {
   auto& pool = hierarchy_.pool(tier);
   for (;;) {
-    if (auto block = pool.try_take(bytes, end)) return std::move(*block);
+    if (auto block = pool.try_take(bytes, end, page_locked)) return std::move(*block);
     if (make_some_room(bytes, tier) || drop_a_shadow(tier)) continue;
     if (may_exceed(bytes, !lacks_only_a_place(bytes, tier)))
       if (auto block = pool.take_beyond_limit(bytes)) return block;

@@ -27,6 +27,33 @@ void check_all(Rig& rig, const std::vector<Resident*>& chunks) {
   CATCH_CHECK(rig.num_wrong == 0);
 }
 
+// What rises and comes down again, is written on the host, and is made and ended, as in a training's step.
+void take_a_step(Rig& rig, const std::vector<Resident*>& chunks, std::uint64_t step) {
+  Pointer pointers[3];
+  std::vector<Resident*> activations;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const auto held = rig.acquire({{chunks[i], kRead}});
+    rig.expect(Tier::kGpu, rig.residency->address(chunks[i], Tier::kGpu), chunks[i]->bytes, 100 * step + i);
+    rig.residency->release(held, Tier::kGpu);
+    if (i < 3) {
+      auto block = rig.residency->allocate((1 + i) * kPage, Tier::kGpu);
+      rig.run(Tier::kGpu, [at = block.data(), i] { write_version(at, (1 + i) * kPage, 7 + i); });
+      activations.push_back(rig.residency->adopt(std::move(block), &pointers[i]));
+    }
+    const auto of_torch = rig.residency->allocate(2 * kPage, Tier::kCpu);
+    CATCH_CHECK_FALSE(rig.card_calls.is_registered(of_torch.data()));
+  }
+  rig.residency->evict_all();
+  for (std::size_t i = 0; i < activations.size(); ++i) {
+    CATCH_CHECK(rig.reads(activations[i], 7 + i));
+    rig.residency->remove_tenant(activations[i], &pointers[i]);
+  }
+  for (std::size_t i = 0; i < chunks.size(); ++i)
+    rig.write(chunks[i], 100 * (step + 1) + i, Tier::kCpu, i % 2 ? Access::kWrite : Access::kOverwrite);
+  do rig.residency->begin_operator("the next step", 1);
+  while (rig.residency->lingering_bytes(Tier::kCpu) > 0);
+}
+
 }  // namespace
 
 // The card does nothing at all until the end: whoever waited for it would wait for ever.
@@ -83,6 +110,44 @@ CATCH_TEST_CASE("residency on a card: a fetch that fails is the failure that is 
   rig.residency->begin_operator("the next operator", 1);
   CATCH_REQUIRE(rig.residency->failure());
   CATCH_CHECK_THROWS_AS(std::rethrow_exception(rig.residency->failure()), CudaError);
+}
+
+CATCH_TEST_CASE("residency on a card: what is copied is pinned, and steps that repeat pin nothing more", "[evict]") {
+  Rig rig({8, 40, 0}, Memory::kCard);
+  std::vector<Resident*> chunks;
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    chunks.push_back(rig.make_chunk(i % 2 ? 2 : 1));
+    rig.write(chunks[i], i, Tier::kCpu);
+  }
+  auto* const state = rig.make_chunk(3);  // what the card never sees
+  rig.write(state, 5, Tier::kCpu);
+  for (std::uint64_t step = 0; step < 8; ++step) {
+    take_a_step(rig, chunks, step);
+    CATCH_CHECK(rig.card_calls.num_register_calls == 8 + 3);
+  }
+  CATCH_CHECK(rig.card_calls.num_pageable_copies == 0);
+  const auto held = rig.acquire({{state, kRead}}, Tier::kCpu);
+  CATCH_CHECK_FALSE(rig.card_calls.is_registered(rig.residency->address(state, Tier::kCpu)));
+  rig.residency->release(held, Tier::kCpu);
+  rig.await_card();
+  CATCH_CHECK(rig.num_wrong == 0);
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("residency on a card: where nothing can be pinned, everything goes on without", "[evict][fault]") {
+  const int num_pinned = GENERATE(0, 3);
+  Rig rig({8, 40, 0}, Memory::kCard);
+  rig.card_calls.most_registered = static_cast<std::size_t>(num_pinned);
+  std::vector<Resident*> chunks;
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    chunks.push_back(rig.make_chunk(i % 2 ? 2 : 1));
+    rig.write(chunks[i], i, Tier::kCpu);
+  }
+  for (std::uint64_t step = 0; step < 4; ++step) take_a_step(rig, chunks, step);
+  CATCH_CHECK(rig.card_calls.num_register_calls == num_pinned + 1);
+  CATCH_CHECK(rig.card_calls.num_pageable_copies > 0);
+  rig.await_card();
+  CATCH_CHECK(rig.num_wrong == 0);
 }
 
 CATCH_TEST_CASE("residency in one piece: room that is not in one place is cleared where it costs least", "[evict]") {

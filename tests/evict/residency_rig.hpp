@@ -196,6 +196,7 @@ class Rig {
       CATCH_REQUIRE(pool(tier).peak_used_bytes() <= pool(tier).limit_bytes());
       CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == pool(tier).peak_used_bytes());
     }
+    check_pinned();
   }
 
   asterias::tests::TemporaryFolder folder;
@@ -208,12 +209,23 @@ class Rig {
  private:
   std::shared_ptr<TierPool> make_gpu(std::uint64_t bytes, Memory memory) {
     if (memory == Memory::kPages) return TierPool::create(Tier::kGpu, bytes);
-    if (memory == Memory::kOnePiece)
-      return TierPool::create_in_one_piece(Tier::kGpu, bytes, device::make_simulated_accelerator({bytes, 0, 0}));
-    device::CudaOptions options;
-    options.limit_bytes = card_calls.context_bytes + round_up(bytes, 2 * kMiB);
-    card = device::open_cuda_accelerator(card_calls, options);
-    return TierPool::create_in_one_piece(Tier::kGpu, bytes, card);
+    std::shared_ptr<device::Accelerator> accelerator;
+    if (memory == Memory::kOnePiece) {
+      accelerator = device::make_simulated_accelerator({bytes, 0, 0});
+    } else {
+      device::CudaOptions options;
+      options.limit_bytes = card_calls.context_bytes + round_up(bytes, 2 * kMiB);
+      accelerator = card = device::open_cuda_accelerator(card_calls, options);
+    }
+    cpu->pin_with(accelerator->host_pinner());
+    return TierPool::create_in_one_piece(Tier::kGpu, bytes, std::move(accelerator));
+  }
+
+  // All that a card copies from and to is pinned, unless it refuses that.
+  void check_pinned() const {
+    if (!card || card_calls.is_lost) return;
+    CATCH_REQUIRE(card_calls.registered_bytes() == cpu->pinned_bytes());
+    if (card_calls.register_error == 0) CATCH_REQUIRE(card_calls.num_pageable_copies == 0);
   }
 
   std::unique_ptr<SwapSpace> make_swap(std::uint64_t pages, std::shared_ptr<FaultyFileCalls> calls) const {
