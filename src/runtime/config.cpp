@@ -12,7 +12,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
-#include "base/tier.hpp"
 #include "runtime/config_fields.hpp"
 #include "runtime/config_text.hpp"
 
@@ -93,6 +92,8 @@ void check_device(const EngineConfig& config, Complaints& complaints) {
     const std::string remedy =
         " works only with an accelerator or device \"simulated\", and device is \"" + config.device + "\"";
     if (gpu.limit.is_set()) complaints.push_back("tiers.gpu.limit:" + remedy + "; remove it or change the device");
+    if (config.tiers.cpu.pinned_limit.is_set())
+      complaints.push_back("tiers.cpu.pinned_limit:" + remedy + "; remove it or change the device");
     if (gpu.link.h2d_bytes_per_second != 0 || gpu.link.d2h_bytes_per_second != 0)
       complaints.push_back("tiers.gpu.link:" + remedy + "; remove it or change the device");
   }
@@ -105,12 +106,13 @@ void check_debug(const EngineConfig& config, Complaints& complaints) {
 }
 
 void check_tiers(const EngineConfig& config, Complaints& complaints) {
-  for (const auto& [tier, tier_config] :
-       {std::pair{Tier::kGpu, &config.tiers.gpu}, {Tier::kCpu, &config.tiers.cpu}, {Tier::kNvme, &config.tiers.nvme}}) {
-    if (tier_config->limit.bytes && tier_config->limit.share)
-      complaints.push_back("tiers." + std::string(tier_name(tier)) +
-                           ".limit: both bytes and a share are set; keep one");
-  }
+  const TiersConfig& tiers = config.tiers;
+  for (const auto& [key, limit] : {std::pair{"tiers.gpu.limit", tiers.gpu.limit},
+                                   {"tiers.cpu.limit", tiers.cpu.limit},
+                                   {"tiers.cpu.pinned_limit", tiers.cpu.pinned_limit},
+                                   {"tiers.nvme.limit", tiers.nvme.limit}})
+    if (limit.bytes && limit.share)
+      complaints.push_back(std::string(key) + ": both bytes and a share are set; keep one");
   if (config.tiers.nvme.limit.is_set() && config.tiers.nvme.paths.empty())
     complaints.push_back("tiers.nvme.path: missing; tiers.nvme.limit is set, so name the folder of the swap files");
 }

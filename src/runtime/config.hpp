@@ -34,6 +34,7 @@ struct LinkConfig {
 
 struct TierConfig {
   ByteLimit limit;                 // unset: no limit (nvme: tier absent unless a path is given)
+  ByteLimit pinned_limit;          // cpu only, and with an accelerator
   std::vector<std::string> paths;  // nvme only: folders for swap files ("path": one string or a list)
   LinkConfig link;                 // gpu only, device "simulated" only
 };

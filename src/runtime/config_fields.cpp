@@ -216,6 +216,8 @@ void add_tiers(Fields<EngineConfig>& fields) {
   add(
       "tiers.cpu.limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.cpu.limit; });
   add(
+      "tiers.cpu.pinned_limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.cpu.pinned_limit; });
+  add(
       "tiers.nvme.limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.nvme.limit; });
   add(
       "tiers.nvme.path", strings("a folder or a list of folders", /*may_be_empty=*/true),

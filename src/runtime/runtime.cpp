@@ -95,6 +95,7 @@ chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
   if (config.debug.one_piece) {
     auto accelerator =
         device::make_simulated_accelerator({gpu_limit, link.h2d_bytes_per_second, link.d2h_bytes_per_second});
+    cpu->pin_with(accelerator->host_pinner(), resolve_memory_limit(config.tiers.cpu.pinned_limit));
     return {chunk::TierPool::create_in_one_piece(Tier::kGpu, gpu_limit, std::move(accelerator),
                                                  chunk::TierPool::small_share(gpu_limit)),
             std::move(cpu), open_swap(config)};

@@ -163,6 +163,9 @@ CATCH_TEST_CASE("a limit of the gpu tier needs an accelerator") {
   config.tiers.gpu = {};
   config.tiers.gpu.link.h2d_bytes_per_second = 1;
   CATCH_CHECK(validate_complaint(config).starts_with("tiers.gpu.link: "));
+  config.tiers.gpu = {};
+  config.tiers.cpu.pinned_limit.share = 0.5;
+  CATCH_CHECK(validate_complaint(config).starts_with("tiers.cpu.pinned_limit: works only with an accelerator"));
 }
 
 CATCH_TEST_CASE("an NVMe limit needs a path, a path needs no limit") {
@@ -191,6 +194,12 @@ CATCH_TEST_CASE("a limit is bytes or a share, not both") {
   EngineConfig config;
   config.tiers.cpu.limit = {.bytes = 1, .share = 0.5};
   CATCH_CHECK(validate_complaint(config) == "tiers.cpu.limit: both bytes and a share are set; keep one");
+  config.tiers.cpu.limit = {};
+  config.device = "simulated";
+  config.tiers.gpu.limit.bytes = 1 << 20;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config.tiers.cpu.pinned_limit = {.bytes = 1, .share = 0.5};
+  CATCH_CHECK(validate_complaint(config) == "tiers.cpu.pinned_limit: both bytes and a share are set; keep one");
 }
 
 CATCH_TEST_CASE("hyper-parameters of the other optimizers are refused") {

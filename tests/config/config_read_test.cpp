@@ -58,7 +58,7 @@ CATCH_TEST_CASE("PatrickStar's published configuration loads as it stands and re
 CATCH_TEST_CASE("every field reads and reads back equal") {
   const auto config = EngineConfig::from_json(R"({
     "device": "simulated",
-    "tiers": {"gpu": {"limit": "1.5 GiB", "link": {"h2d": "12GB/s", "d2h": 1000}}, "cpu": {"limit": "80%"},
+    "tiers": {"gpu": {"limit": "1.5 GiB", "link": {"h2d": "12GB/s", "d2h": 1000}}, "cpu": {"limit": "80%", "pinned_limit": "8GiB"},
               "nvme": {"limit": 0.25, "path": ["/a", "/b"]}},
     "optimizer": {"type": "sgd", "params": {"lr": 0, "weight_decay": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": true},
                   "param_groups": [{"match": "*.bias", "weight_decay": 0}, {"match": ["a", "b?"], "lr": 1, "nesterov": false}]},
@@ -76,6 +76,7 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
   CATCH_CHECK(config.tiers.gpu.link.h2d_bytes_per_second == 12'000'000'000);
   CATCH_CHECK(config.tiers.gpu.link.d2h_bytes_per_second == 1000);
   CATCH_CHECK(config.tiers.cpu.limit.share == 0.8);
+  CATCH_CHECK(config.tiers.cpu.pinned_limit.bytes == std::uint64_t{8} << 30);
   CATCH_CHECK(config.tiers.nvme.limit.share == 0.25);
   CATCH_CHECK(config.tiers.nvme.paths == std::vector<std::string>{"/a", "/b"});
   CATCH_CHECK(config.optimizer.type == OptimizerType::kSgd);

@@ -111,9 +111,12 @@ void draw_debug(Draw& draw, Job& job) {
   job.faults = {};
 }
 
-// Whether the accelerator's memory is one piece, as a card's is. Drawn last, too.
+// Whether the accelerator's memory is one piece, as a card's is, and how much of the host's is pinned for it. Drawn
+// last, too.
 void draw_memory(Draw& draw, EngineConfig& config) {
   config.debug.one_piece = draw.chance(40) && config.device == "simulated";
+  if (config.debug.one_piece && draw.chance(50))
+    config.tiers.cpu.pinned_limit.bytes = static_cast<std::uint64_t>(draw.of_any_size(1, 64 * kMiB));
 }
 
 // A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
