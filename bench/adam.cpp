@@ -12,7 +12,7 @@
 // bytes. Arrays are on huge pages where madvise grants them, each shifted by --skew-bytes against the one before:
 // without that, arrays of 2^k bytes meet in the same DRAM banks (update_kernel.hpp).
 //
-//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 65536] [--cpu-time]    prints one JSON
+//   bench_adam [--elements 67108864] [--threads 0] [--rounds 9] [--skew-bytes 69632] [--cpu-time]    prints one JSON
 //   object
 #include <algorithm>
 #include <chrono>
@@ -278,7 +278,7 @@ std::vector<Candidate> candidates_of(ThreadPool& pool, const Data& d, const Hype
 
 int main(int argc, char** argv) {
   std::size_t elements = std::size_t{64} << 20;
-  std::size_t skew_bytes = std::size_t{64} << 10;
+  std::size_t skew_bytes = std::size_t{17} << 12;  // as page blocks (device/page_block.cpp)
   int threads = 0, rounds = 9;
   bool cpu_time = false;
   CLI::App app("Measures the CPU update against memory bandwidth and libtorch's fused AdamW; prints JSON.");

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
+
 namespace asterias::chunk {
 
 Hierarchy::Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
@@ -40,7 +42,11 @@ bool Hierarchy::follow(const MoveTicket& move) const {
   if (!pools_[0] || !pools_[0]->is_one_piece()) return false;
   const auto points = move.points();
   if (points.empty()) return false;
-  for (const auto& point : points) pools_[0]->accelerator()->compute().wait_for(point);
+  try {
+    for (const auto& point : points) pools_[0]->accelerator()->compute().wait_for(point);
+  } catch (const CudaError&) {
+    return false;  // who waits on the host is told of a lost device
+  }
   return true;
 }
 

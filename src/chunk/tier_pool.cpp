@@ -8,6 +8,7 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
 
 namespace asterias::chunk {
 namespace {
@@ -183,14 +184,18 @@ std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end)
   return block;
 }
 
-// What has been enqueued for the compute stream so far may use the range; copies have ended before their block does. A
-// device that is lost says so to whoever uses it next.
+// What has been enqueued for the compute stream so far may use the range, and that comes after copies that read it. A
+// device that is lost says so to whoever uses it next. Where only the order could not be had, nobody may use the range.
 void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept {
   device::SharedPoint last_use;
   try {
     if (poison_) accelerator_->compute().fill(data, 0xFF, charged);
     last_use = accelerator_->compute().point();
-  } catch (const CudaError&) {
+  } catch (const CudaError& error) {
+    if (error.cause() != CudaError::Cause::kLost) {
+      log::warning(format_bytes(charged) + " of the accelerator's memory are out of use from now on: " + error.what());
+      return;
+    }
   }
   const Lock lock(mutex_);
   used_bytes_ -= charged;

@@ -81,8 +81,13 @@ class CudaAccelerator final : public Accelerator {
   std::uint64_t memory_bytes() const override { return memory_.bytes(); }
   std::shared_ptr<std::byte> take_besides(std::uint64_t bytes) override {
     if (bytes > device_->free_bytes()) return nullptr;
-    const auto besides = std::make_shared<const DeviceMemory>(device_, bytes);
-    return {besides, besides->data()};
+    try {
+      const auto besides = std::make_shared<const DeviceMemory>(device_, bytes);
+      return {besides, besides->data()};
+    } catch (const CudaError& error) {  // free, but not in one piece
+      if (error.cause() != Cause::kBusy) throw;
+      return nullptr;
+    }
   }
   std::uint64_t library_bytes() const override {
     const std::uint64_t held = device_->held_bytes();

@@ -3,7 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.hpp"
+
 namespace asterias::device {
+namespace {
+
+// A lost device says so to whoever waits for the point.
+bool is_reached(const StreamPoint& point) noexcept {
+  try {
+    return point.reached();
+  } catch (const CudaError&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 // What was given back is not taken from pending_ when it is handed out: its point may not have been reached when the
 // new owner gives it back, too. So all that overlap are asked, and there are no more than have not been reached.
@@ -14,7 +28,7 @@ std::optional<OrderedArena::Range> OrderedArena::take(std::uint64_t bytes, Arena
   const std::uint64_t range_end = *offset + range.bytes;
   for (auto entry = pending_.begin(); entry != pending_.end() && entry->first < range_end;) {
     const bool overlaps = entry->second.end > *offset;
-    if (overlaps && entry->second.point->reached()) {
+    if (overlaps && is_reached(*entry->second.point)) {
       entry = pending_.erase(entry);
       continue;
     }
@@ -37,7 +51,7 @@ void OrderedArena::give_back(std::byte* data, SharedPoint last_use) {
 
 // Asks all of them each time their number has doubled, so each point is asked a few times in its life.
 void OrderedArena::drop_reached() {
-  std::erase_if(pending_, [](const auto& entry) { return entry.second.point->reached(); });
+  std::erase_if(pending_, [](const auto& entry) { return is_reached(*entry.second.point); });
   drop_at_ = std::max<std::size_t>(64, 2 * pending_.size());
 }
 

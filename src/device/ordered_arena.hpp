@@ -33,7 +33,7 @@ class OrderedArena {
   OrderedArena(std::byte* memory, std::uint64_t bytes) : memory_(memory), book_(bytes) {}
 
   // As ArenaBook::take. Every stream that uses the range waits for all of `after` first; the stream that they are of
-  // may skip it. Throws CudaError when the device is lost.
+  // may skip it.
   std::optional<Range> take(std::uint64_t bytes, ArenaBook::End end);
 
   // Gives back what take() returned at `data`. `last_use`: a point behind the last work on it; null where there is none

@@ -44,10 +44,11 @@ std::byte* map_at_offset(std::uint64_t bytes, std::uint64_t alignment, std::uint
 }
 
 // Chooses where a large block starts within a huge page. The update streams through four or five blocks at the same
-// pace; were they all to start alike, their streams would meet in the same DRAM banks and run at a quarter of the speed
-// (bench/adam --skew-bytes 0).
+// pace; were they all to start alike, their streams would meet in the same DRAM banks and run at a third of the speed,
+// and at multiples of 64 KiB still in the same sets of a second-level cache, at five sixths (bench_adam --skew-bytes 0
+// and 65536).
 std::uint64_t next_offset() {
-  constexpr std::uint64_t kStep = 64 * kKiB;
+  constexpr std::uint64_t kStep = 17 * kPageBytes;
   static std::atomic<std::uint64_t> next{0};
   return next++ % 16 * kStep;
 }

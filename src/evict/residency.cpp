@@ -20,8 +20,8 @@ bool is_left_below(const Resident& resident) {
   return resident.is_chunk && resident.update_index >= 0 && resident.list != chunk::ListKind::kGrad;
 }
 
-// A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
 constexpr std::size_t kMostOperatorRooms = std::size_t{1} << 16;
+// A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
 constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
 }  // namespace
@@ -398,16 +398,14 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
     throw;
   }
   unpin(resident, from);
-  const Copy& source = resident->on(from);
-  auto ticket = from == Tier::kNvme ? hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes})
-                                    : hierarchy_.copy(from, target.block, source.block, resident->bytes);
+  auto ticket = start_transfer(resident, from, to);
   ++stats_.fetches;
   start_move(resident, from, to, false, std::move(ticket));
 }
 
 // Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too.
 void Residency::await(Resident* resident, Tier tier, Access access) {
-  if (access != Access::kRead && resident->on(tier).reader) resident->on(tier).reader->wait_ended();
+  if (auto& reader = resident->on(tier).reader; access != Access::kRead && reader) wait_for_reader(*reader, tier);
   auto& move = resident->move;
   if (!move || (move->to != tier && access == Access::kRead)) return;
   if (move->ticket.done() || !follow(resident)) finish_move(resident);

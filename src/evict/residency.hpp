@@ -7,14 +7,14 @@
 // Invariants
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
 //     they are there to stay: what is leaving cannot be written by pointer any more.
-//   * On an accelerator, all this is so in the order of its compute stream: the host runs ahead of it and waits only
-//   for
-//     what it reads or writes itself.
+//   * On an accelerator, all this is so in the order of its compute stream: the host runs ahead of it, and waits only
+//     for what it reads or writes itself.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
 //     allocation.
-//   * A request fails only when what is pinned, what cannot move, and the request together pass the limit; then nothing
-//     has changed but what lies where.
-//   * After a failed transfer the first error is kept (failure()); the payload is where it was.
+//   * A request fails only when what is pinned, what cannot move, and the request together pass the limit, or where
+//     memory is one piece, when no place is left beside what is pinned; then nothing has changed but what lies where.
+//   * After a failed transfer the first error is kept (failure()), and the payload is where it was, unless its room on
+//     the accelerator had been handed on already.
 //
 // Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it.
 // Units: bytes; moments; nanoseconds.
@@ -302,7 +302,9 @@ class Residency {
 
   void start_move_down(Resident* resident, Tier tier, bool leaves);
   void start_move(Resident* resident, Tier from, Tier to, bool leaves, chunk::MoveTicket ticket);
+  chunk::MoveTicket start_transfer(Resident* resident, Tier from, Tier to);
   void finish_move(Resident* resident);
+  void wait_for_reader(chunk::MoveTicket& reader, Tier tier);
   std::exception_ptr wait_for(Move& move);
   void count_stall(Edge edge, Clock::time_point start, Clock::time_point end);
   void note_busy(Edge edge, const chunk::MoveTicket& ticket);

@@ -28,12 +28,26 @@ void Residency::start_move(Resident* resident, Tier from, Tier to, bool leaves, 
 // Writes the copy one tier down. REQUIRES: room for it there.
 void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
   const Tier below = hierarchy_.below(tier);
-  Copy& target = resident->on(below);
   enter(*resident, below);
-  const std::byte* source = resident->on(tier).block.data();
-  auto ticket = below == Tier::kNvme ? hierarchy_.swap().write(target.extents, {source, resident->bytes})
-                                     : hierarchy_.copy(tier, target.block, resident->on(tier).block, resident->bytes);
+  auto ticket = start_transfer(resident, tier, below);
   start_move(resident, tier, below, leaves, std::move(ticket));
+}
+
+// Where not even that succeeds, nothing has entered `to`. REQUIRES: room for the bytes, which has been entered.
+chunk::MoveTicket Residency::start_transfer(Resident* resident, Tier from, Tier to) {
+  const Copy& source = resident->on(from);
+  Copy& target = resident->on(to);
+  try {
+    if (from == Tier::kNvme) return hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes});
+    if (to == Tier::kNvme) return hierarchy_.swap().write(target.extents, {source.block.data(), resident->bytes});
+    return hierarchy_.copy(from, target.block, source.block, resident->bytes);
+  } catch (...) {
+    target.block = chunk::Block();
+    target.extents = chunk::Extents();
+    leave(*resident, to);
+    if (!failure_) failure_ = std::current_exception();
+    throw;
+  }
 }
 
 // Waits for the end of a move and counts the time; returns the move's error.
@@ -50,6 +64,14 @@ std::exception_ptr Residency::wait_for(Move& move) {
   if (move.ticket.is_of_transfers()) note_busy(edge_between(move.from, move.to), move.ticket);
   if (move.record) recorder_->end_move(*move.record, move.ticket);
   return error;
+}
+
+// Waits until a move has read what is about to be written or freed on `tier`.
+void Residency::wait_for_reader(chunk::MoveTicket& reader, Tier tier) {
+  if (reader.done()) return;
+  const auto start = hierarchy_.now();
+  reader.wait_ended();
+  count_stall(edge_between(tier, hierarchy_.compute_tier()), start, hierarchy_.now());
 }
 
 void Residency::count_stall(Edge edge, Clock::time_point start, Clock::time_point end) {
@@ -208,6 +230,7 @@ bool Residency::may_exceed(std::uint64_t bytes, bool is_beyond_limit) {
 // Frees something on `tier`, or says that nothing more can be freed.
 bool Residency::make_some_room(std::uint64_t bytes, Tier tier) {
   const auto& pool = hierarchy_.pool(tier);
+  if (!lingering_.empty()) finish_followed(/*waits=*/false);
   const std::uint64_t shortfall = pool.shortfall(bytes);
   if (shortfall == 0 && pool.has_place(bytes)) return true;  // a cached size was missing, or somebody gave bytes back
   if (pool.is_one_piece()) return clear_a_place(bytes, tier);
@@ -327,13 +350,16 @@ bool Residency::finish_one(Tier tier) {
     const Move& move = *resident->move;
     if ((move.from != tier || move.gone) && move.to != tier) continue;
     if (move.to == tier && resident->on(tier).pins > 0) continue;
-    move.from == tier&& move.leaves ? vacate(resident) : finish_move(resident);
+    if (move.from == tier && move.leaves)
+      vacate(resident);
+    else
+      finish_move(resident);
     return true;
   }
   const auto lingers = std::find_if(lingering_.begin(), lingering_.end(),
                                     [&](const Lingering& each) { return each.block.pool()->tier() == tier; });
   if (lingers == lingering_.end()) return false;
-  lingers->reader->wait_ended();
+  wait_for_reader(*lingers->reader, tier);
   finish_followed(/*waits=*/false);
   return true;
 }
@@ -429,6 +455,7 @@ Resident* Residency::find_resident(std::uint64_t id) const {
 void Residency::note_operator_room(std::uint64_t bytes, Tier tier) {
   if (tier != hierarchy_.compute_tier() || !hierarchy_.pool(tier).is_one_piece()) return;
   const std::uint64_t now = unmovable_bytes(tier);
+  operator_room_.is_placed = true;  // an operator that names nothing is placed by what it asks for
   operator_room_.taken += bytes;
   operator_room_.most = std::max(operator_room_.most, now - std::min(now, operator_room_.unmovable_before));
 }

@@ -85,6 +85,35 @@ CATCH_TEST_CASE("residency on a card: a fetch that fails is the failure that is 
   CATCH_CHECK_THROWS_AS(std::rethrow_exception(rig.residency->failure()), CudaError);
 }
 
+CATCH_TEST_CASE("residency on a card: a tensor may die while the card is lost, its fetch under way", "[evict][fault]") {
+  Rig rig({2, 4, 0}, Memory::kCard);
+  Pointer pointer;
+  auto* activation = rig.residency->adopt(rig.residency->allocate(kPage, Tier::kGpu), &pointer);
+  rig.empty_compute_tier();
+  rig.card_calls.hold_all();
+  rig.residency->prefetch(activation, Tier::kGpu);
+  rig.card_calls.lose();
+  rig.residency->remove_tenant(activation, &pointer);
+  CATCH_CHECK(rig.residency->num_residents() == 0);
+  CATCH_CHECK(rig.residency->failure());
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("residency on a card: a move that a lost card does not take leaves no trace", "[evict][fault]") {
+  Rig rig({2, 4, 0}, Memory::kCard);
+  auto* chunk = rig.make_chunk();
+  rig.write(chunk, 1, Tier::kCpu);
+  rig.card_calls.lose();
+  const Want want{chunk, kRead};
+  CATCH_CHECK_THROWS_AS(rig.residency->acquire({&want, 1}, Tier::kGpu), CudaError);
+  CATCH_CHECK(rig.state(chunk, Tier::kGpu) == CopyState::kAbsent);
+  CATCH_CHECK(rig.residency->failure());
+  rig.check_books();
+  const auto held = rig.acquire({{chunk, kRead}}, Tier::kCpu);
+  CATCH_CHECK(holds_version(rig.residency->address(chunk, Tier::kCpu), kPage, 1));
+  rig.residency->release(held, Tier::kCpu);
+}
+
 CATCH_TEST_CASE("residency in one piece: room that is not in one place is cleared where it costs least", "[evict]") {
   for (const Memory memory : {Memory::kOnePiece, Memory::kCard}) {
     Rig rig({6, 16, 0}, memory);

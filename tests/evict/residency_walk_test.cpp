@@ -303,6 +303,15 @@ CATCH_TEST_CASE("residency walk: an accelerator's memory in one piece", "[evict]
     }
 }
 
+// Fetches ahead are in flight when what they bring is evicted, written or dies.
+CATCH_TEST_CASE("residency walk: a card that is run ahead of, and what passes leave is let go", "[evict]") {
+  for (const auto activations : {ActivationPlacement::kAuto, ActivationPlacement::kOffload})
+    for (unsigned seed = 800; seed < 806; ++seed) {
+      Rig rig({12, 16, 80}, nullptr, policy_for(seed), activations, Memory::kCard, 3);
+      walk(rig, seed, true, 1200);
+    }
+}
+
 CATCH_TEST_CASE("residency walk: a card where every tier is tight", "[evict]") {
   for (const Memory memory : {Memory::kOnePiece, Memory::kCard})
     for (unsigned seed = 700; seed < 704; ++seed) {
