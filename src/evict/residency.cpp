@@ -403,12 +403,13 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   start_move(resident, from, to, false, std::move(ticket));
 }
 
-// Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too.
+// Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too, and for what
+// is fetched from here.
 void Residency::await(Resident* resident, Tier tier, Access access) {
   if (auto& reader = resident->on(tier).reader; access != Access::kRead && reader) wait_for_reader(*reader, tier);
   auto& move = resident->move;
   if (!move || (move->to != tier && access == Access::kRead)) return;
-  if (move->ticket.done() || !follow(resident)) finish_move(resident);
+  if (move->ticket.done() || move->to != tier || !follow(resident)) finish_move(resident);
 }
 
 // Makes a writer's copy the only one. REQUIRES: awaited. Cannot fail.

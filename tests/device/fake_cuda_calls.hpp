@@ -1,7 +1,8 @@
 // A CUDA runtime of host memory and threads: streams are queues with a worker each, events are what they say they are,
 // and everything goes wrong as a test orders.
 //
-// Unlike a card it can be slow on order: hold() keeps a stream from going on until release().
+// Unlike a card it can be slow on order: hold() keeps a stream from going on until release(), settle() waits until the
+// others have done what they can, dawdle() has all take their time. `order` finds what was left to chance.
 //
 // Threading: thread-safe; orders are given before the calls they are meant for.
 #pragma once
@@ -17,12 +18,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "device/cuda_calls.hpp"
+#include "tests/device/access_order.hpp"
 
 namespace asterias::device::tests {
 
@@ -40,12 +43,30 @@ class FakeCudaCalls final : public CudaCalls {
   std::uint64_t context_bytes = std::uint64_t{300} << 20;
   std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
   std::atomic<bool> is_lost{false};
+  AccessOrder order;
 
   ~FakeCudaCalls() { release_all(); }
 
   // Holds every stream that exists or is made from now on, until release_all(). What runs already ends.
   void hold_all() { set_held(true); }
   void release_all() { set_held(false); }
+  void hold(StreamHandle stream) { worker_of(stream).set_held(true); }
+  void release(StreamHandle stream) { worker_of(stream).set_held(false); }
+  // The streams that exist, in the order in which they were made.
+  std::vector<StreamHandle> streams() const {
+    const std::lock_guard lock(mutex_);
+    return made_;
+  }
+  // Waits until nothing goes on but by release(): every stream is held, has nothing to do or waits for one that rests.
+  void settle() {
+    for (;;) {
+      const std::uint64_t before = num_done_;
+      if (do_all_rest() && num_done_ == before) return;
+      std::this_thread::yield();
+    }
+  }
+  // Has streams that are made from now on dally before each piece of work.
+  void dawdle(unsigned seed) { dawdles_ = seed; }
   // The device is gone: what is enqueued never runs, who waits is told.
   void lose() {
     is_lost = true;
@@ -101,6 +122,7 @@ class FakeCudaCalls final : public CudaCalls {
     return 0;
   }
   int free(void* memory) override {
+    for (const StreamHandle stream : streams()) synchronize(stream);  // as CUDA does
     const std::lock_guard lock(mutex_);
     return memory_.erase(memory) == 1 ? 0 : kOther;
   }
@@ -116,9 +138,10 @@ class FakeCudaCalls final : public CudaCalls {
 
   int create_stream(int, StreamHandle& stream) override {
     if (is_lost) return kLost;
-    auto made = std::make_unique<Worker>(is_held_);
-    stream.driver_stream = made.get();
     const std::lock_guard lock(mutex_);
+    auto made = std::make_unique<Worker>(is_held_, num_done_, dawdles_ == 0 ? 0 : ++dawdles_);
+    stream.driver_stream = made.get();
+    made_.push_back(stream);
     streams_.emplace(made.get(), std::move(made));
     return 0;
   }
@@ -129,6 +152,7 @@ class FakeCudaCalls final : public CudaCalls {
     if (found == streams_.end()) return kOther;
     worker = std::move(found->second);
     streams_.erase(found);
+    std::erase_if(made_, [&](StreamHandle each) { return each.driver_stream == stream.driver_stream; });
     return 0;
   }
   int synchronize(StreamHandle stream) override {
@@ -154,35 +178,49 @@ class FakeCudaCalls final : public CudaCalls {
   }
   int record_event(EventHandle event, StreamHandle stream) override {
     if (is_lost) return kLost;
-    auto moment = std::make_shared<Moment>();
+    auto moment = std::make_shared<Moment>(order.record(stream.driver_stream));
     event_of(event).set(moment);
     return enqueue(stream, [moment] { moment->reach(); });
   }
   int query_event(EventHandle event) override {
     if (is_lost) return kLost;
-    return event_of(event).get()->is_reached() ? 0 : kNotReady;
+    const auto moment = event_of(event).get();
+    if (!moment->is_reached()) return kNotReady;
+    order.see(moment->clock());
+    return 0;
   }
   int wait_event(EventHandle event) override {
-    event_of(event).get()->wait(is_lost);
-    return is_lost ? kLost : 0;
+    const auto moment = event_of(event).get();
+    moment->wait(is_lost);
+    if (is_lost) return kLost;
+    order.see(moment->clock());
+    return 0;
   }
   int stream_wait_event(StreamHandle stream, EventHandle event) override {
-    return enqueue(stream, [this, moment = event_of(event).get()] { moment->wait(is_lost); });
+    if (is_lost) return kLost;
+    const auto moment = event_of(event).get();
+    order.wait(stream.driver_stream, moment->clock());
+    worker_of(stream).enqueue({[this, moment] { moment->wait(is_lost); }, moment});
+    return 0;
   }
 
   int copy(void* to, const void* from, std::uint64_t bytes, StreamHandle stream) override {
+    order.access(stream.driver_stream, from, bytes, /*writes=*/false);
+    order.access(stream.driver_stream, to, bytes, /*writes=*/true);
     return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
   }
   int fill(void* memory, std::uint8_t byte, std::uint64_t bytes, StreamHandle stream) override {
+    order.access(stream.driver_stream, memory, bytes, /*writes=*/true);
     return enqueue(stream, [=] { std::memset(memory, byte, bytes); });
   }
 
   // Lets `stream` do `work` in its turn, as a kernel would.
   int enqueue(StreamHandle stream, std::function<void()> work) {
     if (is_lost) return kLost;
-    static_cast<Worker*>(stream.driver_stream)->enqueue([this, work = std::move(work)] {
+    const auto run = [this, work = std::move(work)] {
       if (!is_lost) work();
-    });
+    };
+    worker_of(stream).enqueue({run, nullptr});
     return 0;
   }
 
@@ -198,6 +236,8 @@ class FakeCudaCalls final : public CudaCalls {
   // What one recording of an event stands for.
   class Moment {
    public:
+    explicit Moment(AccessOrder::Clock clock) : clock_(std::move(clock)) {}
+    const AccessOrder::Clock& clock() const { return clock_; }
     void reach() {
       const std::lock_guard lock(mutex_);
       reached_ = true;
@@ -214,6 +254,7 @@ class FakeCudaCalls final : public CudaCalls {
     }
 
    private:
+    const AccessOrder::Clock clock_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool reached_ = false;
@@ -237,7 +278,13 @@ class FakeCudaCalls final : public CudaCalls {
 
   class Worker {
    public:
-    explicit Worker(bool held) : held_(held), thread_([this] { run(); }) {}
+    struct Work {
+      std::function<void()> run;
+      std::shared_ptr<Moment> awaited;  // all it does is to wait for this
+    };
+
+    Worker(bool held, std::atomic<std::uint64_t>& num_done, unsigned dawdles)
+        : num_done_(num_done), dawdles_(dawdles), held_(held), thread_([this] { run(); }) {}
     ~Worker() {
       {
         const std::lock_guard lock(mutex_);
@@ -247,10 +294,15 @@ class FakeCudaCalls final : public CudaCalls {
       changed_.notify_all();
       thread_.join();
     }
-    void enqueue(std::function<void()> work) {
+    void enqueue(Work work) {
       const std::lock_guard lock(mutex_);
       queue_.push_back(std::move(work));
       changed_.notify_all();
+    }
+    bool rests() {
+      const std::lock_guard lock(mutex_);
+      if (!is_working_) return held_ || queue_.empty();
+      return awaited_ && !awaited_->is_reached();
     }
     void set_held(bool held) {
       const std::lock_guard lock(mutex_);
@@ -260,26 +312,41 @@ class FakeCudaCalls final : public CudaCalls {
 
    private:
     void run() {
+      std::minstd_rand random(dawdles_);
       std::unique_lock lock(mutex_);
       for (;;) {
         changed_.wait(lock, [this] { return !held_ && (stopping_ || !queue_.empty()); });
         if (queue_.empty()) return;
-        const auto work = std::move(queue_.front());
+        const Work work = std::move(queue_.front());
         queue_.pop_front();
+        awaited_ = work.awaited;
+        is_working_ = true;
         lock.unlock();
-        work();
+        for (unsigned left = dawdles_ == 0 ? 0 : random() % 32; left > 0; --left) std::this_thread::yield();
+        work.run();
         lock.lock();
+        is_working_ = false;
+        ++num_done_;
       }
     }
 
+    std::atomic<std::uint64_t>& num_done_;
+    const unsigned dawdles_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::function<void()>> queue_;
-    bool held_, stopping_ = false;
+    std::deque<Work> queue_;
+    std::shared_ptr<Moment> awaited_;  // by the work under way
+    bool held_, is_working_ = false, stopping_ = false;
     std::thread thread_;  // the last member
   };
 
   static Event& event_of(EventHandle event) { return *static_cast<Event*>(event.driver_event); }
+  static Worker& worker_of(StreamHandle stream) { return *static_cast<Worker*>(stream.driver_stream); }
+
+  bool do_all_rest() {
+    const std::lock_guard lock(mutex_);
+    return std::all_of(streams_.begin(), streams_.end(), [](const auto& each) { return each.second->rests(); });
+  }
 
   void set_held(bool held) {
     const std::lock_guard lock(mutex_);
@@ -297,6 +364,9 @@ class FakeCudaCalls final : public CudaCalls {
   mutable std::mutex mutex_;
   std::atomic<int> opened_{-1};
   bool is_held_ = false;
+  unsigned dawdles_ = 0;
+  std::atomic<std::uint64_t> num_done_{0};  // pieces of work
+  std::vector<StreamHandle> made_;
   std::map<void*, std::pair<std::uint64_t, std::unique_ptr<std::byte[]>>> memory_;
   std::set<void*> registered_;
   std::map<void*, std::unique_ptr<Event>> events_;

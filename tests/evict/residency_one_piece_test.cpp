@@ -1,6 +1,8 @@
 // Residency on an accelerator's memory: one piece, in which room must be in one place, and streams that the host does
 // not wait for.
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <catch2/catch.hpp>
@@ -25,6 +27,7 @@ std::vector<Resident*> fill_gpu(Rig& rig, std::uint64_t pages) {
 void check_all(Rig& rig, const std::vector<Resident*>& chunks) {
   for (std::size_t i = 0; i < chunks.size(); ++i) CATCH_CHECK(rig.reads(chunks[i], 10 + i));
   CATCH_CHECK(rig.num_wrong == 0);
+  CATCH_CHECK(rig.card_calls.order.num_races() == 0);
 }
 
 }  // namespace
@@ -44,7 +47,7 @@ CATCH_TEST_CASE("residency on a card: the host waits for no fetch and no evictio
     const auto held = rig.acquire({{chunks[i], writes ? Access::kWrite : kRead}});
     auto* payload = rig.residency->address(chunks[i], Tier::kGpu);
     rig.expect(Tier::kGpu, payload, kPage, 10 + i);
-    if (writes) rig.run(Tier::kGpu, [=] { write_version(payload, kPage, 100 + i); });
+    if (writes) rig.put(Tier::kGpu, payload, kPage, 100 + i);
     rig.residency->release(held, Tier::kGpu);
     if (i % 3 == 0) rig.residency->allocate(kPage, Tier::kGpu);
   }
@@ -68,6 +71,33 @@ CATCH_TEST_CASE("residency on a card: who writes on the host waits for the fetch
   }
   rig.await_card();
   CATCH_CHECK(rig.num_wrong == 0);
+}
+
+CATCH_TEST_CASE("residency on a card: who takes or writes bytes on the host waits for a fetch ahead that reads them",
+                "[evict]") {
+  for (const bool surrenders : {false, true}) {
+    Rig rig({2, 4, 0}, Memory::kCard);
+    Pointer pointer;
+    auto* activation = rig.residency->adopt(rig.residency->allocate(kPage, Tier::kGpu), &pointer);
+    rig.write(activation, 3);
+    rig.empty_compute_tier();
+    const auto up_link = rig.card_calls.streams()[1];
+    rig.card_calls.hold(up_link);
+    rig.residency->prefetch(activation, Tier::kGpu);
+    const auto arrival = activation->move->ticket.points().at(0);
+    std::atomic<bool> has_returned{false};
+    std::thread releases([&] {  // long after who does not wait would have returned
+      for (int i = 0; i < 10000 && !has_returned; ++i) std::this_thread::yield();
+      rig.card_calls.release(up_link);
+    });
+    if (surrenders)
+      CATCH_CHECK(rig.residency->surrender(activation, Tier::kCpu));
+    else
+      rig.residency->release(rig.acquire({{activation, Access::kWrite}}, Tier::kCpu), Tier::kCpu);
+    CATCH_CHECK(arrival->reached());
+    has_returned = true;
+    releases.join();
+  }
 }
 
 CATCH_TEST_CASE("residency on a card: a fetch that fails is the failure that is kept", "[evict][fault]") {
@@ -165,7 +195,7 @@ CATCH_TEST_CASE("residency in one piece: what lacks only a place is granted whil
       auto block = run_operator();
       CATCH_CHECK(block.is_besides());
       CATCH_CHECK_FALSE(rig.residency->is_refused());
-      rig.run(Tier::kGpu, [at = block.data()] { write_version(at, 4 * kPage, 5); });
+      rig.put(Tier::kGpu, block.data(), 4 * kPage, 5);
       auto* activation = rig.residency->adopt(std::move(block), &pointer);
       rig.residency->set_measuring(false);
       CATCH_CHECK(rig.state(activation, Tier::kGpu) == CopyState::kAbsent);
