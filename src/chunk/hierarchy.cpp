@@ -27,15 +27,13 @@ std::uint64_t Hierarchy::limit_bytes(Tier tier) const {
   return tier == Tier::kNvme ? swap_->limit_bytes() : pool(tier).limit_bytes();
 }
 
-MoveTicket Hierarchy::copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const {
+MoveTicket Hierarchy::copy(Tier from, Block& to, Block& source, std::uint64_t bytes) const {
   const auto* gpu = pools_[0].get();
   if (!gpu->is_one_piece())
     return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to.data(), source.data(), bytes));
   auto& accelerator = *gpu->accelerator();
-  auto& link = from == Tier::kGpu ? accelerator.to_host() : accelerator.to_device();
-  if (from == Tier::kGpu) link.wait_for(accelerator.compute().point());
-  for (const auto& point : to.after()) link.wait_for(point);
-  return MoveTicket(link.copy(to.data(), source.data(), bytes));
+  return MoveTicket(from == Tier::kGpu ? source.copy_to(to.data(), bytes, accelerator.to_host())
+                                       : to.copy_from(source.data(), bytes, accelerator.to_device()));
 }
 
 bool Hierarchy::follow(const MoveTicket& move) const {
@@ -48,6 +46,15 @@ bool Hierarchy::follow(const MoveTicket& move) const {
     return false;  // who waits on the host is told of a lost device
   }
   return true;
+}
+
+std::optional<device::SharedPoint> Hierarchy::end_of_uses() const noexcept {
+  if (!pools_[0] || !pools_[0]->is_one_piece()) return nullptr;
+  try {
+    return pools_[0]->accelerator()->compute().point();
+  } catch (const CudaError&) {  // uses then end with what is enqueued when it matters
+    return std::nullopt;
+  }
 }
 
 }  // namespace asterias::chunk

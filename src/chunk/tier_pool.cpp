@@ -55,7 +55,7 @@ Block::Block(Block&& other) noexcept
     : reservation_(std::move(other.reservation_)),
       pages_(std::move(other.pages_)),
       data_(std::exchange(other.data_, nullptr)),
-      after_(std::move(other.after_)),
+      order_(std::move(other.order_)),
       besides_(std::move(other.besides_)) {}
 
 Block& Block::operator=(Block&& other) noexcept {
@@ -64,7 +64,7 @@ Block& Block::operator=(Block&& other) noexcept {
     reservation_ = std::move(other.reservation_);
     pages_ = std::move(other.pages_);
     data_ = std::exchange(other.data_, nullptr);
-    after_ = std::move(other.after_);
+    order_ = std::move(other.order_);
     besides_ = std::move(other.besides_);
   }
   return *this;
@@ -77,8 +77,8 @@ void Block::give_back() noexcept {
   const std::uint64_t charged = bytes();
   const auto pool = reservation_.release();  // the bytes go back in one step with the memory
   std::byte* const data = std::exchange(data_, nullptr);
-  after_.clear();
-  if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged);
+  const Order order = std::exchange(order_, {});
+  if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged, order);
   if (pool->poison_ && !besides_) std::memset(data, 0xFF, charged);
   if (pages_) return pool->give_pages(std::move(pages_));
   if (!besides_ && !pool->is_hollow_) std::free(data);
@@ -87,10 +87,38 @@ void Block::give_back() noexcept {
 }
 
 void Block::clear() {
+  begin_use();
   if (pool()->accelerator_)
     pool()->accelerator_->compute().fill(data_, 0, bytes());
   else if (!pool()->is_hollow_)
     std::memset(data_, 0, bytes());
+}
+
+void Block::begin_use() {
+  order_.is_in_use = true;
+  if (!pool()->accelerator_) return;
+  for (const auto& point : order_.after) pool()->accelerator_->compute().wait_for(point);
+  order_.after.clear();
+}
+
+void Block::end_use(device::SharedPoint end) noexcept {
+  order_.computed = std::move(end);
+  order_.is_in_use = false;
+}
+
+device::Ticket Block::copy_from(const std::byte* source, std::uint64_t bytes, device::LinkQueue& link) {
+  for (const auto& point : order_.after) link.wait_for(point);
+  auto ticket = link.copy(data_, source, bytes);
+  order_ = {{}, ticket.point(), nullptr, /*is_in_use=*/false};
+  return ticket;
+}
+
+device::Ticket Block::copy_to(std::byte* target, std::uint64_t bytes, device::LinkQueue& link) {
+  link.wait_for(order_.copied);
+  link.wait_for(order_.is_in_use ? pool()->accelerator_->compute().point() : order_.computed);
+  auto ticket = link.copy(target, data_, bytes);
+  order_.copied = ticket.point();
+  return ticket;
 }
 
 // ---- TierPool -------------------------------------------------------------------------------------------------------
@@ -180,17 +208,18 @@ std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end)
   Block block;
   block.reservation_ = Reservation(shared_from_this(), charged);
   block.data_ = range->data;
-  block.after_ = std::move(range->after);
+  block.order_.after = std::move(range->after);
   return block;
 }
 
-// What has been enqueued for the compute stream so far may use the range, and that comes after copies that read it. A
-// device that is lost says so to whoever uses it next. Where only the order could not be had, nobody may use the range.
-void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept {
-  device::SharedPoint last_use;
+// Whoever has the range next comes after the last copy and the last use; who had it before, and is not over, the arena
+// remembers. A device that is lost says so to whoever uses it next. Where only the order could not be had, nobody may
+// use the range.
+void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) noexcept {
+  device::SharedPoint computed = order.computed;
   try {
-    if (poison_) accelerator_->compute().fill(data, 0xFF, charged);
-    last_use = accelerator_->compute().point();
+    if (poison_) poison_in_piece(data, charged, order);
+    if (poison_ || order.is_in_use) computed = accelerator_->compute().point();
   } catch (const CudaError& error) {
     if (error.cause() != CudaError::Cause::kLost) {
       log::warning(format_bytes(charged) + " of the accelerator's memory are out of use from now on: " + error.what());
@@ -199,11 +228,24 @@ void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexce
   }
   const Lock lock(mutex_);
   used_bytes_ -= charged;
-  (is_among_small(data) ? small_arena_ : arena_)->give_back(data, std::move(last_use));
+  arena_of(data).give_back(data, {order.copied, std::move(computed)});
 }
 
-bool TierPool::is_among_small(const std::byte* data) const {
-  return data >= accelerator_->memory() + arena_->book().bytes();
+// By the compute stream, which need not have come after those who used the memory before.
+void TierPool::poison_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) {
+  device::Stream& compute = accelerator_->compute();
+  std::vector<device::SharedPoint> after;
+  {
+    const Lock lock(mutex_);
+    after = arena_of(data).after(data);
+  }
+  for (const auto& point : after) compute.wait_for(point);
+  compute.wait_for(order.copied);
+  compute.fill(data, 0xFF, charged);
+}
+
+device::OrderedArena& TierPool::arena_of(const std::byte* data) {
+  return data < accelerator_->memory() + arena_->book().bytes() ? *arena_ : *small_arena_;
 }
 
 bool TierPool::has_place(std::uint64_t bytes) const {

@@ -13,8 +13,8 @@
 //   * used_bytes() + cached_bytes() <= limit_bytes(), except through take_beyond_limit and shrinking limits.
 //   * Blocks of kPageBytes and more start at page boundaries (direct I/O); smaller ones at 64 bytes. In one piece all
 //     start at ArenaBook::kGrain.
-//   * A range of an accelerator's memory is free when its block is, for whoever waits for what the block's after()
-//     says; the compute stream needs not.
+//   * A range of an accelerator's memory is free as soon as its block is, though streams may still work on it: the next
+//     block there knows the points behind that work, and every stream that works on it comes after them.
 //
 // Threading: thread-safe (one leaf mutex). Units: bytes.
 #pragma once
@@ -77,21 +77,37 @@ class Block {
   std::uint64_t bytes() const { return reservation_.bytes(); }
   TierPool* pool() const { return reservation_.pool(); }
   explicit operator bool() const { return data_ != nullptr; }
-  // Makes all its bytes zero; in the order of the compute stream where it is an accelerator's.
+  // Makes all its bytes zero; by the compute stream, which begins to use it, where it is an accelerator's.
   void clear();
-  // What copies into it come after, of an accelerator's memory.
-  const std::vector<device::SharedPoint>& after() const { return after_; }
+
+  // ---- of an accelerator's memory: the order in which streams work on it. All but end_use throw CudaError.
+  // Lets the compute stream use it, after those who had the memory before. Without effect elsewhere, or twice.
+  void begin_use();
+  // Says that these uses end with `end`, a point of the compute stream; null: have ended. As long as nobody has said so
+  // they end with all that has been enqueued there.
+  void end_use(device::SharedPoint end) noexcept;
+  // Copy over a link: into this block, which nobody has used yet, after those who had the memory before, or out of it
+  // after its last use. The compute stream comes after a copy into it where it is told to (start_after).
+  device::Ticket copy_from(const std::byte* source, std::uint64_t bytes, device::LinkQueue& link);
+  device::Ticket copy_to(std::byte* target, std::uint64_t bytes, device::LinkQueue& link);
+
   // True where it was taken although its tier had no place for it.
   bool is_besides() const { return besides_ != nullptr; }
 
  private:
   friend class TierPool;
+  struct Order {
+    std::vector<device::SharedPoint> after;  // points of those who had the memory before, until somebody waits for them
+    device::SharedPoint copied;              // the end of the last copy, which comes after all before it
+    device::SharedPoint computed;            // the end of the compute stream's last use
+    bool is_in_use = true;                   // which has not been said to have ended
+  };
   void give_back() noexcept;
 
   Reservation reservation_;
   device::PageBlock pages_;  // large blocks of host memory
   std::byte* data_ = nullptr;
-  std::vector<device::SharedPoint> after_;
+  Order order_;
   std::shared_ptr<std::byte> besides_;
 };
 
@@ -187,8 +203,9 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
            std::uint64_t slack_bytes);
   Block make_block(std::uint64_t charged);
   std::optional<Block> try_take_in_piece(std::uint64_t charged, End end);
-  void give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept;
-  bool is_among_small(const std::byte* data) const;
+  void give_back_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) noexcept;
+  void poison_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order);
+  device::OrderedArena& arena_of(const std::byte* data);
   bool fits(std::uint64_t charged) const;
   void release_cache(std::uint64_t charged);
   void count_used(std::uint64_t charged);

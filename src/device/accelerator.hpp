@@ -10,8 +10,9 @@
 //   * A copy's ticket is done when its bytes have arrived; start_after() is the same moment for streams.
 //   * A failure of the device is a CudaError, on the call that met it or in a ticket; after kLost every call gives one.
 //
-// Ranges are reused by order: work enqueued on the compute stream after the range's last use needs nothing; a copy into
-// the range first waits for a point of the compute stream after that use, a kernel for the copy (start_after).
+// Ranges are reused by order: whoever uses a range next, in whatever stream, first waits there for the points behind
+// its last uses. That is less than waiting for what the other streams have been told so far: the host runs dozens of
+// operators ahead, and a copy that waits for its range alone runs beside them.
 //
 // Threading: thread-safe; a thread that launches kernels calls adopt_thread() first. Units: bytes.
 #pragma once
@@ -41,7 +42,8 @@ class Stream {
   // Marks the end of what was enqueued so far.
   virtual SharedPoint point() = 0;
 
-  // Lets what is enqueued from now on start after `point`, of any stream of the same accelerator.
+  // Lets what is enqueued from now on start after `point`, of any stream of the same accelerator. Costs nothing for a
+  // point of this stream.
   virtual void wait_for(const SharedPoint& point) = 0;
 
   // Fills a range of the accelerator's memory with `byte`.

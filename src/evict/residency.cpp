@@ -198,6 +198,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   try {
     start_bring(resident, tier, Access::kRead);
     await(resident, tier, Access::kWrite);
+    resident->on(tier).block.begin_use();
     claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
     resident->on(tier).reader.reset();
@@ -249,6 +250,7 @@ void Residency::bring(std::span<const Want> wants, Tier tier) {
     for (const Want& want : wants) start_bring(want.resident, tier, want.access);
     run_ahead();  // behind what is wanted at once
     for (const Want& want : wants) await(want.resident, tier, want.access);
+    for (const Want& want : wants) want.resident->on(tier).block.begin_use();
   } catch (...) {
     let_go(wants, tier);
     throw;
@@ -270,7 +272,8 @@ void Residency::bring_around(std::uint64_t room_bytes, std::span<const Want> wan
   };
   if (room_bytes > 0) try {
       const WithoutExcess strict(measuring_);
-      const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+      chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+      room.end_use(nullptr);  // nobody uses it
       pin_all();
       return bring(wants, tier);
     } catch (const OutOfMemory&) {
@@ -301,8 +304,12 @@ void Residency::refuse_two_places(const Want& want, Tier tier) const {
 
 void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
   const Lock lock(mutex_);
+  const bool is_computed = tier == hierarchy_.compute_tier();
+  const auto end = is_computed ? hierarchy_.end_of_uses() : std::nullopt;  // one for all of them
   for (const Want& want : wants) {
     if (want.access != Access::kRead) invalidate_others(want.resident, tier);  // read elsewhere since, written here
+    Copy& copy = want.resident->on(tier);
+    if (end && copy.pins == 1) copy.block.end_use(*end);
     unpin(want.resident, tier);
   }
 }
@@ -364,10 +371,11 @@ void Residency::stay(Resident* resident) {
 // An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
-  copy.block = take_room_for(*resident, tier);
+  auto block = take_room_for(*resident, tier);
+  if (access != Access::kOverwrite) block.clear();
+  copy.block = std::move(block);
   enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
-  copy.block.clear();
   become_current(resident, tier);
 }
 

@@ -8,7 +8,7 @@
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
 //     they are there to stay: what is leaving cannot be written by pointer any more.
 //   * On an accelerator, all this is so in the order of its compute stream: the host runs ahead of it, and waits only
-//     for what it reads or writes itself.
+//     for what it reads or writes itself. What moves, moves after its own last use, beside what runs since.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
 //     allocation.
 //   * A request fails only when what is pinned, what cannot move, and the request together pass the limit, or where
@@ -121,7 +121,8 @@ class Residency {
   // ---- pins
   // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError
   // for a write while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in
-  // neither.
+  // neither. What an accelerator is to do with the bytes is enqueued between the two calls: moves come after what was
+  // enqueued when the last pin went, and after nothing else.
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   bool is_pinned(const Resident* resident) const;

@@ -35,7 +35,7 @@ void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
 
 // Where not even that succeeds, nothing has entered `to`. REQUIRES: room for the bytes, which has been entered.
 chunk::MoveTicket Residency::start_transfer(Resident* resident, Tier from, Tier to) {
-  const Copy& source = resident->on(from);
+  Copy& source = resident->on(from);
   Copy& target = resident->on(to);
   try {
     if (from == Tier::kNvme) return hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes});
@@ -135,10 +135,10 @@ void Residency::finish_followed(bool waits) {
   std::erase_if(lingering_, [](const Lingering& lingering) { return lingering.reader->done(); });
 }
 
-// Frees the room of what leaves the compute tier: by order where its stream can wait for the copy, else by waiting.
+// Frees the room of what leaves the compute tier: by order where streams can wait for the copy, else by waiting.
 void Residency::vacate(Resident* resident) {
   Move& move = *resident->move;
-  if (move.ticket.done() || resident->on(move.from).pins > 0 || !hierarchy_.follow(move.ticket))
+  if (move.ticket.done() || resident->on(move.from).pins > 0 || move.ticket.points().empty())
     return finish_move(resident);
   move.gone = true;
   transition(resident->on(move.from).state, CopyState::kCurrent);
@@ -180,6 +180,7 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
   auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh);
+  block.begin_use();
   note_operator_room(block.bytes(), tier);
   books_.note_peak(tier);
   note_live();

@@ -1,6 +1,7 @@
 // Residency on an accelerator's memory: one piece, in which room must be in one place, and streams that the host does
 // not wait for.
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +31,47 @@ void check_all(Rig& rig, const std::vector<Resident*>& chunks) {
   CATCH_CHECK(rig.card_calls.order.num_races() == 0);
 }
 
+Resident* make_chunk_below(Rig& rig, std::uint64_t version) {
+  auto* chunk = rig.make_chunk();
+  rig.write(chunk, version, Tier::kCpu);
+  return chunk;
+}
+
+// Enqueues an operator that reads the resident.
+void enqueue_reader(Rig& rig, Resident* chunk, std::uint64_t version) {
+  const auto held = rig.acquire({{chunk, kRead}});
+  rig.expect(Tier::kGpu, rig.residency->address(chunk, Tier::kGpu), chunk->bytes, version);
+  rig.residency->release(held, Tier::kGpu);
+}
+
+// Say whether the card, as far as it is not held, has brought the chunk up, or has written it down.
+bool has_come(Rig& rig, const Resident* chunk) {
+  const auto& reader = chunk->on(Tier::kCpu).reader;
+  return !reader || rig.is_reached(*reader);
+}
+bool has_left(Rig& rig, const Resident* chunk) { return !chunk->move || rig.is_reached(chunk->move->ticket); }
+
+// Enqueues work that takes room on the card and writes it, and says when it has run.
+struct Newcomer {
+  const char* what;
+  std::function<chunk::Block(Rig&)> come;
+};
+
+std::vector<Newcomer> newcomers_that_compute() {
+  const auto write = [](Rig& rig, Access access) {
+    rig.write(rig.make_chunk(), 77, Tier::kGpu, access);
+    return chunk::Block();
+  };
+  return {{"a tensor",
+           [](Rig& rig) {
+             auto block = rig.residency->allocate(kPage, Tier::kGpu);
+             rig.put(Tier::kGpu, block.data(), kPage, 77);
+             return block;
+           }},
+          {"a chunk that is overwritten", [=](Rig& rig) { return write(rig, Access::kOverwrite); }},
+          {"a blank chunk", [=](Rig& rig) { return write(rig, Access::kWrite); }}};
+}
+
 }  // namespace
 
 // The card does nothing at all until the end: whoever waited for it would wait for ever.
@@ -57,6 +99,170 @@ CATCH_TEST_CASE("residency on a card: the host waits for no fetch and no evictio
   for (std::uint64_t i = 0; i < chunks.size(); ++i) CATCH_CHECK(rig.reads(chunks[i], i % 2 ? 100 + i : 10 + i));
   CATCH_CHECK(rig.num_wrong == 0);
   rig.check_books();
+}
+
+CATCH_TEST_CASE("residency on a card: what runs now does not hold up what leaves that was used before", "[evict]") {
+  Rig rig({2, 8, 0}, Memory::kCard);
+  rig.gpu->set_poison(false);  // the compute stream would write it
+  auto chunks = fill_gpu(rig, 2);
+  chunks.push_back(make_chunk_below(rig, 12));
+  rig.await_card();
+  rig.card_calls.hold(rig.card->compute().handle());
+  enqueue_reader(rig, chunks[1], 11);
+  enqueue_reader(rig, chunks[2], 12);
+  CATCH_CHECK(has_left(rig, chunks[0]));
+  CATCH_CHECK(has_come(rig, chunks[2]));
+  rig.card_calls.release_all();
+  check_all(rig, chunks);
+}
+
+CATCH_TEST_CASE("residency on a card: what leaves, and who comes into its room, waits for its last use", "[evict]") {
+  Rig rig({2, 8, 0}, Memory::kCard);
+  rig.gpu->set_poison(false);
+  auto chunks = fill_gpu(rig, 2);
+  chunks.push_back(make_chunk_below(rig, 12));
+  rig.await_card();
+  rig.card_calls.hold(rig.card->compute().handle());
+  enqueue_reader(rig, chunks[0], 10);
+  enqueue_reader(rig, chunks[1], 11);
+  enqueue_reader(rig, chunks[2], 12);
+  CATCH_CHECK_FALSE(has_left(rig, chunks[0]));
+  CATCH_CHECK_FALSE(has_come(rig, chunks[2]));
+  rig.card_calls.release_all();
+  CATCH_CHECK(has_come(rig, chunks[2]));
+  check_all(rig, chunks);
+}
+
+CATCH_TEST_CASE("residency on a card: nothing is computed in room that a copy still reads", "[evict]") {
+  for (const bool poison : {false, true})
+    for (const Newcomer& newcomer : newcomers_that_compute()) {
+      CATCH_CAPTURE(poison, newcomer.what);
+      Rig rig({1, 8, 0}, Memory::kCard);
+      rig.gpu->set_poison(poison);
+      const auto chunks = fill_gpu(rig, 1);
+      rig.await_card();
+      const auto to_host = rig.card_calls.streams()[2];
+      rig.card_calls.hold(to_host);
+      std::atomic<bool> has_run{false};
+      auto block = newcomer.come(rig);
+      rig.run(Tier::kGpu, [&] { has_run = true; });
+      rig.card_calls.settle();
+      CATCH_CHECK_FALSE(has_run);
+      rig.card_calls.release(to_host);
+      rig.await_card();
+      CATCH_CHECK(has_run);
+      block = chunk::Block();
+      check_all(rig, chunks);
+    }
+}
+
+CATCH_TEST_CASE("residency on a card: nothing is copied into room that a copy still reads", "[evict]") {
+  for (const bool poison : {false, true}) {
+    Rig rig({1, 8, 0}, Memory::kCard);
+    rig.gpu->set_poison(poison);
+    auto chunks = fill_gpu(rig, 1);
+    chunks.push_back(make_chunk_below(rig, 11));
+    rig.await_card();
+    const auto to_host = rig.card_calls.streams()[2];
+    rig.card_calls.hold(to_host);
+    enqueue_reader(rig, chunks[1], 11);
+    CATCH_CHECK_FALSE(has_come(rig, chunks[1]));
+    rig.card_calls.release(to_host);
+    CATCH_CHECK(has_come(rig, chunks[1]));
+    check_all(rig, chunks);
+  }
+}
+
+// Whose last use is known is waited for no longer than that; a tensor of torch's may be in use until it dies.
+CATCH_TEST_CASE("residency on a card: room that is let go of is fetched into after its last use", "[evict]") {
+  struct Way {
+    const char* what;
+    bool is_known;
+    std::function<std::function<void()>(Rig&)> use;  // returns what lets go
+  };
+  const auto read_clean = [](Rig& rig) {
+    auto* chunk = make_chunk_below(rig, 7);
+    enqueue_reader(rig, chunk, 7);
+    return chunk;
+  };
+  const auto make_tensor = [](Rig& rig) {
+    auto block = rig.residency->allocate(kPage, Tier::kGpu);
+    rig.put(Tier::kGpu, block.data(), kPage, 7);
+    return block;
+  };
+  Pointer pointer;
+  const std::vector<Way> ways = {
+      {"a clean copy", true,
+       [&](Rig& rig) {
+         read_clean(rig);
+         return [] {};  // who comes drops it
+       }},
+      {"forgotten", true, [&](Rig& rig) { return [&rig, chunk = read_clean(rig)] { rig.residency->forget(chunk); }; }},
+      {"an activation that dies", true,
+       [&](Rig& rig) {
+         auto* activation = rig.residency->adopt(make_tensor(rig), &pointer);
+         enqueue_reader(rig, activation, 7);
+         return [&rig, &pointer, activation] { rig.residency->remove_tenant(activation, &pointer); };
+       }},
+      {"an activation that nobody has used", false,
+       [&](Rig& rig) {
+         auto* activation = rig.residency->adopt(make_tensor(rig), &pointer);
+         return [&rig, &pointer, activation] { rig.residency->remove_tenant(activation, &pointer); };
+       }},
+      {"a tensor", false,
+       [&](Rig& rig) {
+         return [block = std::make_shared<chunk::Block>(make_tensor(rig))]() mutable { block.reset(); };
+       }},
+      {"surrendered", false, [&](Rig& rig) {
+         auto* activation = rig.residency->adopt(make_tensor(rig), &pointer);
+         enqueue_reader(rig, activation, 7);
+         auto block = rig.residency->surrender(activation, Tier::kGpu);
+         return [block = std::make_shared<chunk::Block>(std::move(block))]() mutable { block.reset(); };
+       }}};
+  for (const bool is_over : {false, true})
+    for (const Way& way : ways) {
+      CATCH_CAPTURE(way.what, is_over);
+      Rig rig({1, 8, 0}, Memory::kCard);
+      rig.gpu->set_poison(false);
+      auto* next = make_chunk_below(rig, 5);
+      if (!is_over) rig.card_calls.hold(rig.card->compute().handle());
+      const auto let_go = way.use(rig);
+      if (is_over) {
+        rig.await_card();
+        rig.card_calls.hold(rig.card->compute().handle());
+        rig.run(Tier::kGpu, [] {});  // of others
+      }
+      let_go();
+      enqueue_reader(rig, next, 5);
+      CATCH_CHECK(has_come(rig, next) == (is_over && way.is_known));
+      rig.card_calls.release_all();
+      rig.await_card();
+      CATCH_CHECK(rig.num_wrong == 0);
+      CATCH_CHECK(rig.card_calls.order.num_races() == 0);
+    }
+}
+
+CATCH_TEST_CASE("residency on a card: what is pinned, or was just made, is copied after all that may use it",
+                "[evict]") {
+  Rig rig({2, 8, 0}, Memory::kCard);
+  const auto chunks = fill_gpu(rig, 1);
+  rig.await_card();
+  const auto held = rig.acquire({{chunks[0], Access::kWrite}});
+  CATCH_CHECK(rig.reads(chunks[0], 10));  // another's pin, which ends before
+  rig.put(Tier::kGpu, rig.residency->address(chunks[0], Tier::kGpu), kPage, 20);
+  CATCH_CHECK(rig.reads(chunks[0], 20, Tier::kCpu));
+  rig.residency->release(held, Tier::kGpu);
+  CATCH_CHECK(rig.reads(chunks[0], 20));
+
+  Pointer pointer;
+  auto block = rig.residency->allocate(kPage, Tier::kGpu);
+  rig.put(Tier::kGpu, block.data(), kPage, 21);
+  auto* activation = rig.residency->adopt(std::move(block), &pointer);
+  rig.empty_compute_tier();
+  CATCH_CHECK(rig.reads(activation, 21, Tier::kCpu));
+  rig.residency->remove_tenant(activation, &pointer);
+  CATCH_CHECK(rig.num_wrong == 0);
+  CATCH_CHECK(rig.card_calls.order.num_races() == 0);
 }
 
 CATCH_TEST_CASE("residency on a card: who writes on the host waits for the fetch that reads there", "[evict]") {
