@@ -341,7 +341,9 @@ class Residency {
   bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);
+  std::uint64_t room_besides(Tier tier, Moment used_at) const;
   void clean_ahead(Tier tier);
+  std::uint64_t bytes_wanted(Tier tier) const;
   std::uint64_t next_bytes(Tier tier) const;
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);

@@ -63,16 +63,18 @@ void Residency::finish_done() {
 
 // In the order of use, as long as there is room that nobody uses earlier. What an update has still to write is passed
 // over, and its room left free. A way is given no more at once than what the next moments use, so that a fetch somebody
-// waits for is soon its turn.
+// waits for is soon its turn. While an update runs, nobody waits for what goes up from where it works, but long for
+// what comes down.
 void Residency::fetch_ahead(Tier tier) {
   auto& done = ahead_[static_cast<std::size_t>(tier)];
   if (!timeline_.look(done)) return;  // which also brings it up to date
   auto cursor = done;
+  const std::size_t most_arriving = timeline_.in_pass() || tier == Tier::kCpu ? look_ahead_ : 2 * look_ahead_;
   bool is_all_done = true;
   std::uint64_t owed_bytes = 0;
   ++scan_;
   for (int left = kMostPassedOver; const auto use = timeline_.look(cursor);) {
-    if (num_moments_arriving(tier) >= look_ahead_) return;
+    if (num_moments_arriving(tier) >= most_arriving) return;
     const Ahead outcome = fetch_for(*use, tier, owed_bytes);
     if (outcome == Ahead::kBlocked) return;
     Timeline::advance(cursor);
@@ -152,8 +154,7 @@ bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std:
   const Tier source = source_of(resident, tier);
   if (source > tier && source != hierarchy_.below(tier))
     return try_prefetch(resident, hierarchy_.below(tier), used_at, owed_bytes);
-  const std::uint64_t born = tier == hierarchy_.compute_tier() ? timeline_.growth_until(used_at) : 0;
-  if (!drop_clean_for(resident->bytes, tier, used_at, born + owed_bytes)) return false;
+  if (!drop_clean_for(resident->bytes, tier, used_at, room_besides(tier, used_at) + owed_bytes)) return false;
   try {
     start_fetch(resident, source, tier);
   } catch (const OutOfMemory&) {  // somebody else took the room
@@ -162,6 +163,13 @@ bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std:
   resident->ahead = true;
   resident->ahead_for = used_at;
   return true;
+}
+
+// What a fetch has to leave free: on the compute tier for what will be born until its use, below for what has to leave
+// that tier meanwhile.
+std::uint64_t Residency::room_besides(Tier tier, Moment used_at) const {
+  if (tier == hierarchy_.compute_tier()) return timeline_.growth_until(used_at);
+  return timeline_.in_pass() ? needs_.largest_resident : 0;
 }
 
 // Drops clean copies that are used later than `used_at` until `bytes` fit; nothing if that is not enough for what will
@@ -194,10 +202,9 @@ bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, s
 
 // ---- cleaning and leaving -------------------------------------------------------------------------------------------
 
-// Keeps as much room free or free to take as the next fetches will want.
+// Keeps as much room free or free to take as will be wanted before long.
 void Residency::clean_ahead(Tier tier) {
-  const std::uint64_t wanted = std::max(look_ahead_ * needs_.largest_resident, next_bytes(tier));
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(wanted);
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes_wanted(tier));
   if (shortfall == 0) return;
   std::uint64_t freeable = 0;
   for (const Resident* resident : in_flight_)
@@ -216,6 +223,14 @@ void Residency::clean_ahead(Tier tier) {
     if (!candidate.clean && !start_down(residents_[candidate.index].get(), tier, /*leaves=*/false)) return;
     freeable += candidate.bytes;
   }
+}
+
+// By the next fetches, and on the compute tier by what will be born. More would be cleaned in vain: it is used, and
+// written, before anybody needs its room.
+std::uint64_t Residency::bytes_wanted(Tier tier) const {
+  const std::uint64_t next = next_bytes(tier);
+  if (tier != hierarchy_.compute_tier()) return std::max(look_ahead_ * needs_.largest_resident, next);
+  return std::max(needs_.largest_resident, next + timeline_.growth_until(timeline_.now() + kBirthMoments));
 }
 
 // Counts what the next moments use that is not on the tier yet: as many as are fetched ahead.

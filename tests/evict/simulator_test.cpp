@@ -126,6 +126,18 @@ CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowes
   CATCH_CHECK(ahead.times.stalled_ns() == 0);
 }
 
+CATCH_TEST_CASE("simulator: what stays until it is used again is not written down", "[evict]") {
+  ScriptBuilder builder;
+  const auto chunk = builder.add_chunk(2 * kBytes, Tier::kGpu);
+  const auto activation = builder.add_activation(kBytes);
+  builder.run(1000, {chunk}).bear(activation);
+  for (int at = 0; at < 100; ++at) builder.run(1000, {chunk});
+  builder.run(1000, {activation}).kill(activation);
+  auto tiers = two_tiers(6 * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 2;
+  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) == 0);
+}
+
 // Layers whose parameters, gradients and updates all begin on the accelerator, in one pass forward and one back.
 PassScript layered(std::uint64_t num_layers, std::uint64_t run_ns, std::uint64_t update_ns, bool early) {
   ScriptBuilder builder;
