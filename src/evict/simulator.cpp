@@ -150,8 +150,7 @@ class Player {
     work(script_.before_update.ns, simulation_.times.update_work_ns);
     UpdatePipeline(residency_, kUpdateSignature)
         .run(
-            updates_, early_.order(updates_.size()), [&](std::size_t place) { return early_.take(place); },
-            [&](std::size_t place) { update(place); });
+            updates_, [&](std::size_t place) { return early_.take(place); }, [&](std::size_t place) { update(place); });
     simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
     simulation_.times.step_ns = clock_->now_ns() - start_ns;
   }

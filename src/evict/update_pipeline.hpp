@@ -44,14 +44,13 @@ class UpdatePipeline {
   // `signature` names who updates.
   UpdatePipeline(Residency& residency, std::uint64_t signature) : residency_(residency), signature_(signature) {}
 
-  // Calls `update(place)` for each chunk, in this order, while its lists are pinned on the cpu tier; not for those that
-  // `take(place)` says have been updated ahead (early_updates.hpp). Throws what acquire does. REQUIRES: `update` does
-  // not throw.
+  // Calls `update(place)` for each chunk, in their order, which is that of the model: what the next forward uses first
+  // is there first. Its lists are pinned on the cpu tier meanwhile. Not for those that `take(place)` says have been
+  // updated ahead (early_updates.hpp). Throws what acquire does. REQUIRES: `update` does not throw.
   template <class Take, class Update>
-  void run(const std::vector<Lists>& chunks, std::span<const std::size_t> order, const Take& take,
-           const Update& update) {
+  void run(const std::vector<Lists>& chunks, const Take& take, const Update& update) {
     residency_.begin_update(signature_);
-    for (const std::size_t place : order) {
+    for (std::size_t place = 0; place < chunks.size(); ++place) {
       if (chunks[place].empty()) continue;
       if (take(place)) {
         residency_.pass_chunk(static_cast<std::uint32_t>(place));

@@ -280,7 +280,7 @@ void Optimizer::update(double grad_scale) {
   for (const std::size_t chunk : trained_) lists_.push_back(lists_of(chunk, plans_[chunk]));
   evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
       .run(
-          lists_, early_.order(lists_.size()), [&](std::size_t place) { return take_early(place); },
+          lists_, [&](std::size_t place) { return take_early(place); },
           [&](std::size_t place) { update_chunk(trained_[place]); });
   for (auto* record : stepped_) data_.end_loan(*record);
   runtime::bury();
