@@ -337,7 +337,7 @@ class Residency {
   enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
   bool is_here(const Resident& resident, Tier tier) const;
-  bool is_at_or_above(const Resident& resident, Tier tier) const;
+  bool is_above(const Resident& resident, Tier tier) const;
   bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);

@@ -99,13 +99,13 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
   Resident& resident = is_updated ? *shadow : *found->second;
   if (resident.blank || is_here(resident, tier)) return Ahead::kDone;
-  const bool is_above = is_at_or_above(resident, tier);
-  if (is_above && !comes_down_for(use, resident, tier)) return Ahead::kDone;
+  const bool is_higher = is_above(resident, tier);
+  if (is_higher && !comes_down_for(use, resident, tier)) return Ahead::kDone;
   if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
   if (resident.move) return resident.move->from == tier && !resident.move->gone ? Ahead::kDone : Ahead::kBlocked;
-  if (!is_above && !resident.on(hierarchy_.below(tier)).is_readable())
+  if (!is_higher && !resident.on(hierarchy_.below(tier)).is_readable())
     return Ahead::kBlocked;  // comes from further down
   return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
 }
@@ -129,9 +129,9 @@ bool Residency::is_here(const Resident& resident, Tier tier) const {
   return resident.on(tier).state == CopyState::kArriving || resident.is_there_to_stay(tier);
 }
 
-bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
+bool Residency::is_above(const Resident& resident, Tier tier) const {
   return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(),
-                     [&](Tier other) { return other <= tier && is_here(resident, other); });
+                     [&](Tier other) { return other < tier && is_here(resident, other); });
 }
 
 std::size_t Residency::num_moments_arriving(Tier tier) const {
