@@ -38,6 +38,7 @@
 #include "bench/machine.hpp"
 #include "bench/samples.hpp"
 #include "runtime/copy_probe.hpp"
+#include "runtime/link_rates.hpp"
 #include "runtime/nvme_probe.hpp"
 
 namespace {
@@ -173,9 +174,7 @@ void take_step(Training& training, bench::Batches& batches) {
 }
 
 MoveRates rates_of(const Links& links, double drive) {
-  MoveRates rates;
-  for (const auto edge : {evict::Edge::kH2d, evict::Edge::kD2h})
-    rates.of(edge).bytes_per_second = static_cast<double>(links.bytes_per_second);
+  MoveRates rates = runtime::declared_rates({links.bytes_per_second, links.bytes_per_second});
   for (const auto edge : {evict::Edge::kNvmeRead, evict::Edge::kNvmeWrite}) rates.of(edge).bytes_per_second = drive;
   return rates;
 }

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/process_memory.hpp"
+#include "runtime/link_rates.hpp"
 
 namespace asterias {
 namespace {
@@ -347,18 +348,11 @@ std::optional<RecordedStep> EngineCore::recorded_step() const { return runtime_-
 namespace {
 
 // Of links that are declared. How fast others and the drive are nobody has said yet.
-MoveRates declared_rates(const EngineConfig& config) {
-  MoveRates rates;
-  rates.of(evict::Edge::kH2d).bytes_per_second = static_cast<double>(config.tiers.gpu.link.h2d_bytes_per_second);
-  rates.of(evict::Edge::kD2h).bytes_per_second = static_cast<double>(config.tiers.gpu.link.d2h_bytes_per_second);
-  return rates;
-}
-
 }  // namespace
 
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {
-  const evict::Simulation forecast = runtime_->residency().forecast(declared_rates(config_));
+  const evict::Simulation forecast = runtime_->residency().forecast(runtime::declared_rates(config_.tiers.gpu.link));
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);
