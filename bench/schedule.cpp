@@ -22,7 +22,6 @@
 //   bench_schedule --percent 25 --link-share 0.2 [--nvme-path DIR --room 128MiB] [--rounds 7] [model]
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -122,14 +121,6 @@ struct Steps {
   }
 };
 
-// For bench_replay.
-void save_step(const std::string& path, RecordedStep step, const MoveRates& rates) {
-  step.tiers.rates = rates;
-  std::ofstream file(path);
-  file << evict::to_json(step);
-  if (!file.flush()) throw ConfigError("--save-script " + path + " cannot be written");
-}
-
 // What was foretold, as a share of what then was; an entry a round.
 struct Forecasts {
   std::vector<double> step_ms, planning_ms, step_ratio;
@@ -222,8 +213,10 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   for (const auto& stats : steps) contender.steps.add(stats, rate);
   if (contender.name != kDefault) return;
   foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
-  if (!setting.script_path.empty())
-    save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
+  if (setting.script_path.empty()) return;
+  auto step = *training.engine.recorded_step();
+  step.tiers.rates = rates_of(links, rate);
+  evict::save(step, setting.script_path);
 }
 
 // ---- the report -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 #include "evict/recorded_step.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <fstream>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -280,6 +282,13 @@ std::string to_json(const RecordedStep& step) {
   for (const auto& update : script.updates)
     json["update_ns"].push_back(update.count > 0 ? Json(update.ns) : Json(nullptr));
   return json.dump() + "\n";
+}
+
+void save(const RecordedStep& step, const std::string& path) {
+  std::ofstream file(path);
+  file << to_json(step);
+  file.close();
+  if (!file) throw IoError(errno, path, 0, "write");
 }
 
 RecordedStep recorded_step_from_json(const std::string& text, const std::string& name) {
