@@ -15,8 +15,8 @@
 //   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
 //               the links as declared, the drive at that rate, and the way of all gradients down, which cannot begin
 //               before forward has ended and must have ended when step() returns
-//   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
-//               both before the measured steps are known
+//   foretold    Engine::simulate with the links as declared and the drive as fast as moves over it were in the steps
+//               just before and after, and the peaks of Engine::plan, both without the measured steps
 //   planning    the time of plan() and simulate(), against that of 100 steps
 //
 //   bench_schedule --percent 25 --link-share 0.2 [--nvme-path DIR --room 128MiB] [--rounds 7] [model]
@@ -170,6 +170,13 @@ MoveRates rates_of(const Links& links, double drive) {
   return rates;
 }
 
+// What moves had of the drive while it was busy: few requests at once have less than the full queue of a probe.
+double rate_of_moves(const StepStats& before, const StepStats& after) {
+  const auto bytes = [](const StepStats& stats) { return stats.nvme_read_bytes + stats.nvme_write_bytes; };
+  const double busy_ms = before.busy_nvme_ms + after.busy_nvme_ms;
+  return busy_ms > 0 ? static_cast<double>(bytes(before) + bytes(after)) / busy_ms * 1e3 : 0;
+}
+
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -204,18 +211,21 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   const Plan plan = training.engine.plan();
   const double planning_ms = ms_since(start);
   take_step(training, batches);  // the steps' clock begins at the end of one
+  const StepStats before = training.engine.stats();
   std::vector<StepStats> steps;
   for (int i = 0; i < setting.steps; ++i) {
     take_step(training, batches);
     steps.push_back(training.engine.stats());
   }
+  take_step(training, batches);
+  const MoveRates rates = rates_of(links, rate_of_moves(before, training.engine.stats()));
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
   if (contender.name != kDefault) return;
-  foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
+  foretell(training, plan, planning_ms, rates, steps, contender.forecasts);
   if (setting.script_path.empty()) return;
   auto step = *training.engine.recorded_step();
-  step.tiers.rates = rates_of(links, rate);
+  step.tiers.rates = rates;
   evict::save(step, setting.script_path);
 }
 
