@@ -201,6 +201,29 @@ CATCH_TEST_CASE("simulator: what forward uses first goes up while the rest is up
   CATCH_CHECK(step_ns(/*backwards=*/false) < step_ns(/*backwards=*/true));
 }
 
+// State that is fetched far ahead would take the room on the cpu tier that they come down through.
+CATCH_TEST_CASE("simulator: with a drive below, too, gradients go down once", "[evict]") {
+  constexpr std::uint64_t kLayers = 8;
+  ScriptBuilder builder;
+  std::vector<std::uint32_t> params, grads;
+  for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+    const auto place = static_cast<std::int64_t>(layer);
+    params.push_back(builder.add_chunk(kBytes, Tier::kCpu, place));
+    grads.push_back(builder.add_chunk(kBytes, Tier::kCpu, place, ContentKind::kGrad));
+    builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvg);
+    builder.update_takes(layer, 1000);
+  }
+  for (const auto param : params) builder.run(3 * kBytes, {param});
+  for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(3 * kBytes, {params[layer]}, {grads[layer]});
+  auto tiers = two_tiers(8 * kBytes, kByteAtNs, kByteAtNs);
+  tiers.levels.push_back(Tier::kNvme);
+  tiers.room[index_of(Tier::kCpu)] = 12 * kBytes;
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
+  tiers.look_ahead = 2;
+  // One that has not come down when step() returns counts in the next.
+  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) <= (kLayers + 1) * kBytes);
+}
+
 // ---- of any script
 
 std::shared_ptr<const EvictionPolicy> policy_for(int round) {
