@@ -6,7 +6,7 @@ void EarlyUpdates::make_ready(std::size_t place, const UpdatePipeline::Lists& li
   if (num_ordered_ == 0 && std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
   if (place >= chunks_.size()) chunks_.resize(place + 1);
   discard(place);
-  if (lists.empty()) return;
+  if (lists.empty() || lists.tier() != Tier::kCpu) return;
   chunks_[place].lists = lists;
   chunks_[place].is_ready = true;
   pending_.push_back(place);

@@ -30,8 +30,8 @@ class EarlyUpdates {
   EarlyUpdates& operator=(const EarlyUpdates&) = delete;
   ~EarlyUpdates() { discard_all(); }
 
-  // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty: it may
-  // not, and this is only to be remembered.
+  // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty, or on
+  // the compute tier: it may not, and this is only to be remembered.
   void make_ready(std::size_t place, const UpdatePipeline::Lists& lists);
   bool is_pending() const { return !pending_.empty(); }
 

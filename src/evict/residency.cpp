@@ -24,6 +24,11 @@ bool is_left_below(const Resident& resident) {
 constexpr std::size_t kMostOperatorRooms = std::size_t{1} << 16;
 constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
+// The update of a chunk elsewhere is another one.
+std::uint64_t hash_of_update(std::uint32_t place, Tier tier) {
+  return std::uint64_t{place} * kNumTiers + static_cast<std::uint64_t>(index_of(tier));
+}
+
 }  // namespace
 
 Residency::Residency(chunk::Hierarchy hierarchy, std::shared_ptr<const EvictionPolicy> policy, int look_ahead,
@@ -221,13 +226,11 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
   for (const Want& want : wants) refuse_two_places(want, tier);
-  for (const Want& want : wants) {
-    pin(want.resident, tier);
-    touch(want, tier);
-    if (is_scripting())
+  pin_all(wants, tier);
+  if (is_scripting())
+    for (const Want& want : wants)
       script_->add(want.access == Access::kRead ? PassScript::What::kRead : PassScript::What::kWrite, *want.resident,
                    tier);
-  }
   note_need(tier, 0);
   try {
     bring(wants, tier);
@@ -241,6 +244,37 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
     bring_around(0, wants, tier);
   }
   for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
+}
+
+// As acquire, but without effect where `tier` cannot hold all at once. What is only tried is no need.
+bool Residency::try_acquire(std::span<const Want> wants, Tier tier) {
+  if (!can_pin(wants, tier)) return false;
+  const WithoutExcess strict(measuring_);
+  pin_all(wants, tier);
+  try {
+    bring(wants, tier);
+  } catch (const OutOfMemory&) {
+    return false;
+  }
+  for (const Want& want : wants) claim(want.resident, tier, want.access);
+  return true;
+}
+
+bool Residency::can_pin(std::span<const Want> wants, Tier tier) const {
+  std::uint64_t bytes = unmovable_bytes(tier) + books_.pinned_bytes(tier);
+  for (const Want& want : wants) {
+    if (want.resident->on(tier).pins == 0) bytes += want.resident->bytes;
+    for (const Tier other : hierarchy_.levels())
+      if (other != tier && want.resident->on(other).pins > 0) return false;
+  }
+  return bytes <= hierarchy_.pool(tier).limit_bytes();
+}
+
+void Residency::pin_all(std::span<const Want> wants, Tier tier) {
+  for (const Want& want : wants) {
+    pin(want.resident, tier);
+    touch(want, tier);
+  }
 }
 
 // REQUIRES: all are pinned. After an exception none is.
@@ -548,15 +582,20 @@ void Residency::begin_update(std::uint64_t signature) {
   timeline_.begin_update(signature);
 }
 
-void Residency::begin_chunk(std::uint32_t place) {
-  const Lock lock(mutex_);
-  if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
-  timeline_.on_operator(place);
-  if (recorder_) recorder_->next_moment();
+Tier Residency::begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {
+  {
+    const Lock lock(mutex_);
+    if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
+    timeline_.on_operator(hash_of_update(place, tier));
+    if (recorder_) recorder_->next_moment();
+    if (tier != Tier::kCpu && try_acquire(wants, tier)) return tier;
+  }
+  acquire(wants, Tier::kCpu);
+  return Tier::kCpu;
 }
 
-void Residency::end_chunk(std::span<const Want> wants) noexcept {
-  release(wants, Tier::kCpu);
+void Residency::end_chunk(std::span<const Want> wants, Tier tier) noexcept {
+  release(wants, tier);
   const Lock lock(mutex_);
   for (const Want& want : wants) spend(want);
 }
@@ -566,10 +605,12 @@ void Residency::spend(const Want& want) {
   want.resident->foretold_in = UINT64_MAX;
 }
 
-void Residency::pass_chunk(std::uint32_t place) {
+// What it used ahead counts as used now: so it is foretold, too, where this update is recorded anew.
+void Residency::pass_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
   step_clock_.stop(step_clock_now());
-  timeline_.on_operator(place);
+  timeline_.on_operator(hash_of_update(place, tier));
+  for (const Want& want : wants) timeline_.on_use(want.resident->key, tier, want.access);
   if (recorder_) recorder_->next_moment();
   run_ahead();
 }

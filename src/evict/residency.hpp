@@ -162,11 +162,18 @@ class Residency {
   void with_timeline(const std::function<void(Timeline&)>& use);
   // Begins the update of all chunks. `signature` names who updates: what repeats has the same one.
   void begin_update(std::uint64_t signature);
-  // Passes a boundary of the update: the chunk at this place begins, or has been updated ahead.
-  void begin_chunk(std::uint32_t place);
-  void pass_chunk(std::uint32_t place);
-  // Releases what begin_chunk was followed by; gradients are spent.
-  void end_chunk(std::span<const Want> wants) noexcept;
+  // Passes a boundary of the update: the chunk at this place begins. Pins what it uses on `tier`, or, where that is the
+  // compute tier and cannot hold all of it at once, on the cpu tier; returns where. Throws as acquire does.
+  Tier begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier);
+  // The same boundary, for a chunk that has been updated ahead.
+  void pass_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier);
+  // Releases what begin_chunk has pinned; gradients are spent.
+  void end_chunk(std::span<const Want> wants, Tier tier) noexcept;
+  // Says where the update of a chunk with this list runs from now on, for what is foretold.
+  void set_update_tier(Resident* list, Tier tier);
+  // Chooses that for the chunks with these param lists, from what was written down of the passes and measured so far
+  // (update_placement.hpp). Nothing changes where nothing is written down.
+  void place_updates(std::span<const Resident* const> params, const MoveRates& rates, bool costs_processor);
   // Says that the update with this signature is foretold to follow the present pass.
   bool is_update_next(std::uint64_t signature) const;
   // The gradients of this chunk are final, and its update may be computed ahead.
@@ -255,6 +262,9 @@ class Residency {
   void unpin(Resident* resident, Tier tier) noexcept;
   void touch(const Want& want, Tier tier);
 
+  void pin_all(std::span<const Want> wants, Tier tier);
+  bool try_acquire(std::span<const Want> wants, Tier tier);
+  bool can_pin(std::span<const Want> wants, Tier tier) const;
   void bring(std::span<const Want> wants, Tier tier);
   void let_go(std::span<const Want> wants, Tier tier);
   std::uint64_t room_of_operator() const;
@@ -347,6 +357,7 @@ class Residency {
   bool drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted);
   bool start_down(Resident* resident, Tier tier, bool leaves);
   void note_live();
+  void place_update(Resident& list, Tier tier);
 
   const chunk::Hierarchy hierarchy_;
   const std::shared_ptr<const EvictionPolicy> policy_;

@@ -88,9 +88,11 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kDone;
   const auto found = by_key_.find(use.key.value());
   if (found == by_key_.end()) return Ahead::kDone;  // not born yet
-  const bool is_updated = timeline_.is_updated_before(use);
+  const auto updated_on = timeline_.updated_before(use);
+  const bool is_updated = updated_on.has_value();
   Resident* shadow = found->second->shadow;
   if (is_updated && !shadow) {
+    if (*updated_on <= tier && is_at_or_above(*found->second, tier)) return Ahead::kDone;  // and stays there
     if (std::exchange(found->second->scanned_in, scan_) != scan_) owed_bytes += found->second->bytes;
     return Ahead::kNotYet;
   }

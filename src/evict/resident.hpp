@@ -79,6 +79,7 @@ struct Resident : Pooled {
   bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update
+  Tier update_tier = Tier::kCpu;   // where that runs
   // What an update has computed ahead of step() lies in a shadow, a resident of its own that nobody else knows.
   Resident* shadow = nullptr;     // of this one
   Resident* shadow_of = nullptr;  // this is a shadow

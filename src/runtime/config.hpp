@@ -72,7 +72,7 @@ struct ParamGroupConfig {
 struct OptimizerConfig {
   OptimizerType type = OptimizerType::kAdamW;
   OptimizerParams params;
-  bool use_hybrid_adam = true;  // PatrickStar's key; the update runs where the plan says either way
+  bool use_hybrid_adam = true;  // the plan decides which chunks are updated on the accelerator; false: none
   std::vector<ParamGroupConfig> param_groups;
 };
 
@@ -128,6 +128,9 @@ struct CpuConfig {
   int threads = 0;  // of the optimizer update; 0: cores in the affinity mask divided by local ranks
 };
 
+// Which chunks are updated on the accelerator, where optimizer.use_hybrid_adam allows any.
+enum class UpdateOnGpu : std::uint8_t { kPlanned, kAll, kEverySecond };
+
 // Slow checks for finding wrong code, never needed for right results.
 struct DebugConfig {
   bool poison = false;        // fills freed and evicted memory with NaNs
@@ -135,6 +138,7 @@ struct DebugConfig {
   bool audit =
       false;  // compares every read-only input before and after each operator; StateError names the one that changed
   bool one_piece = false;  // the simulated device's memory is one piece, as a card's is
+  UpdateOnGpu update_on_gpu = UpdateOnGpu::kPlanned;
 };
 
 struct EngineConfig {

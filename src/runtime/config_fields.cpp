@@ -337,6 +337,11 @@ void add_machine(Fields<EngineConfig>& fields) {
       "debug.audit", boolean(), [](auto& c) -> auto& { return c.debug.audit; });
   add(
       "debug.one_piece", boolean(), [](auto& c) -> auto& { return c.debug.one_piece; });
+  add(
+      "debug.update_on_gpu",
+      choice<UpdateOnGpu>(
+          {{"auto", UpdateOnGpu::kPlanned}, {"all", UpdateOnGpu::kAll}, {"every_second", UpdateOnGpu::kEverySecond}}),
+      [](auto& c) -> auto& { return c.debug.update_on_gpu; });
 }
 
 Fields<EngineConfig> make_engine_fields() {

@@ -222,6 +222,7 @@ void EngineCore::end_pass() {
   });
   note_update_need();
   runtime_->check_refusal();
+  optimizer_->place_updates(link_rates());
 }
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
@@ -269,6 +270,7 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.fetches = moved.fetches;
   stats.prefetch_hits = moved.prefetch_hits;
   stats.early_updates = optimizer_ ? optimizer_->num_early_updates() : 0;
+  stats.gpu_updates = optimizer_ ? optimizer_->num_gpu_updates() : 0;
 }
 
 double EngineCore::stalled_ms() const {
@@ -356,6 +358,17 @@ MoveRates declared_rates(const EngineConfig& config) {
 
 }  // namespace
 
+// As declared, else as they were in the last step.
+MoveRates EngineCore::link_rates() const {
+  MoveRates rates = declared_rates(config_);
+  const auto measure = [](evict::EdgeRate& rate, std::uint64_t bytes, double busy_ms) {
+    if (rate.bytes_per_second == 0 && busy_ms > 0) rate.bytes_per_second = static_cast<double>(bytes) / busy_ms * 1e3;
+  };
+  measure(rates.of(evict::Edge::kH2d), stats_.h2d_bytes, stats_.busy_h2d_ms);
+  measure(rates.of(evict::Edge::kD2h), stats_.d2h_bytes, stats_.busy_d2h_ms);
+  return rates;
+}
+
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {
   const evict::Simulation forecast = runtime_->residency().forecast(declared_rates(config_));
@@ -399,6 +412,7 @@ Plan EngineCore::plan() const {
     plan.is_measured = true;
     for (const auto& moment : timeline.plan()->moments) plan.need_bytes_by_moment.push_back(moment.need_bytes);
   });
+  if (plan.is_measured) optimizer_->describe(plan);
   if (plan.is_measured) foretell(plan);
   return plan;
 }

@@ -69,7 +69,8 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
     "default_chunk_size": "4KiB", "release_after_init": false, "use_cpu_embedding": true,
     "placement": {"eviction": "lru", "activations": "keep"}, "prefetch": 0,
     "io": {"engine": "threads", "block_size": "64KiB", "queue_depth": 1024, "direct": false}, "cpu": {"threads": 3},
-    "debug": {"poison": true, "evict_always": true, "audit": true, "one_piece": true}})");
+    "debug": {"poison": true, "evict_always": true, "audit": true, "one_piece": true,
+              "update_on_gpu": "every_second"}})");
   CATCH_CHECK_NOTHROW(config.validate());
   CATCH_CHECK(config.device == "simulated");
   CATCH_CHECK(config.tiers.gpu.limit.bytes == 3u << 29);
@@ -105,6 +106,7 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
   CATCH_CHECK(config.cpu.threads == 3);
   CATCH_CHECK(config.debug.audit);
   CATCH_CHECK(config.debug.one_piece);
+  CATCH_CHECK(config.debug.update_on_gpu == UpdateOnGpu::kEverySecond);
   CATCH_CHECK(EngineConfig::from_json(config.to_json()).to_json() == config.to_json());
 }
 

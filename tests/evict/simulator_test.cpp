@@ -105,6 +105,35 @@ CATCH_TEST_CASE("simulator: chunks whose update was not measured take what their
   CATCH_CHECK(result.times.step_ns == 1000 + result.times.update_ns);
 }
 
+// A chunk of a page a list, updated where it is said.
+Simulation play_update(Tier tier, std::uint64_t gpu_pages) {
+  ScriptBuilder builder;
+  const auto param = builder.add_chunk(kBytes, Tier::kCpu, 0);
+  const auto grad = builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kGrad);
+  builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kExpAvg);
+  builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kExpAvgSq);
+  builder.run(1000, {param}).run(1000, {param}, {grad}).update_takes(0, 500);
+  PassScript script = builder.script();
+  for (auto& actor : script.actors) actor.update_tier = tier;
+  return simulate(script, two_tiers(gpu_pages * kBytes, kByteAtNs, kByteAtNs), make_next_use_policy());
+}
+
+CATCH_TEST_CASE("simulator: what is updated on the accelerator moves only as far as there is no room", "[evict]") {
+  const auto below = play_update(Tier::kCpu, 8), above = play_update(Tier::kGpu, 8), tight = play_update(Tier::kGpu, 4),
+             too_tight = play_update(Tier::kGpu, 3);
+  CATCH_CHECK(below.moved(Edge::kD2h) == kBytes);
+  CATCH_CHECK(below.moved(Edge::kH2d) == kBytes);
+  for (const auto& one : {above, tight}) {
+    CATCH_CHECK(one.moved(Edge::kD2h) == 0);
+    CATCH_CHECK(one.moved(Edge::kH2d) == 0);
+    CATCH_CHECK(one.times.step_ns == 2500);
+    CATCH_CHECK(one.times.update_work_ns == 500);
+    CATCH_CHECK(sum_of(one.peak_content[index_of(Tier::kGpu)]) == 4 * kBytes);
+  }
+  CATCH_CHECK(too_tight.moved(Edge::kD2h) == kBytes);  // updated below: its lists have no room above
+  CATCH_CHECK(sum_of(too_tight.peak_content[index_of(Tier::kGpu)]) <= 3 * kBytes);
+}
+
 // Four of eight chunks fit: each is read once and written once a step.
 CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowest resource takes", "[evict]") {
   constexpr std::uint64_t kChunks = 8, kWork = 9000;

@@ -116,6 +116,13 @@ void draw_memory(Draw& draw, EngineConfig& config) {
   config.debug.one_piece = draw.chance(40) && config.device == "simulated";
 }
 
+// Which chunks are updated on the accelerator. Drawn last, too.
+void draw_updates(Draw& draw, EngineConfig& config) {
+  config.optimizer.use_hybrid_adam = draw.chance(85);
+  config.debug.update_on_gpu =
+      draw.one_of({UpdateOnGpu::kPlanned, UpdateOnGpu::kPlanned, UpdateOnGpu::kAll, UpdateOnGpu::kEverySecond});
+}
+
 // A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
 std::int64_t draw_plan_elements(Draw& draw, const EngineConfig& config) {
   return config.device == "cpu" ? draw.of_any_size(500'000, 5'000'000) : draw.of_any_size(20'000, 2'000'000);
@@ -194,6 +201,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   draw_precision(draw, plan.job);
   draw_engine(draw, plan.job);
   draw_memory(draw, config);
+  draw_updates(draw, config);
   return plan;
 }
 
@@ -214,6 +222,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
   draw_precision(draw, job);
   draw_memory(draw, job.config);
+  draw_updates(draw, job.config);
   return job;
 }
 
