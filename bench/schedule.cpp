@@ -13,8 +13,8 @@
 //               measured for its mix just before and after (`drive_at_rate_ms`): small or lone requests keep it busy,
 //               too, and more than that rate would.
 //   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
-//               the links as declared, the drive at that rate, and the way of all gradients down, which cannot begin
-//               before forward has ended and must have ended when step() returns
+//               the links as declared, the drive at that rate, and the way down of all gradients of chunks that are
+//               updated on the CPU, which cannot begin before forward has ended and must have ended when step() returns
 //   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
 //               both before the measured steps are known
 //   planning    the time of plan() and simulate(), against that of 100 steps
@@ -138,7 +138,8 @@ struct Forecasts {
 struct Contender {
   std::string name;
   Steps steps = {};
-  Forecasts forecasts = {};  // of the default only
+  Forecasts forecasts = {};  // of the default only, as is what follows
+  double share_below = 1;    // of the chunks: updated on the CPU
 };
 
 EngineConfig config_of(const Setting& setting, const Links& links, const std::string& name) {
@@ -222,6 +223,8 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
   if (contender.name != kDefault) return;
+  contender.share_below = static_cast<double>(plan.num_cpu_updates) /
+                          static_cast<double>(std::max<std::uint64_t>(plan.num_cpu_updates + plan.num_gpu_updates, 1));
   foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
   if (!setting.script_path.empty())
     save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
@@ -247,9 +250,10 @@ Json report(const Setting& setting, const Steps& steps) {
   return json;
 }
 
-Json report_ideal(const Setting& setting, const Links& links, const Steps& steps, const Steps& unlimited) {
-  const double gradients_ms =
-      static_cast<double>(setting.training.model_data_bytes()) / 4 / static_cast<double>(links.bytes_per_second) * 1e3;
+Json report_ideal(const Setting& setting, const Links& links, const Contender& ours, const Steps& unlimited) {
+  const Steps& steps = ours.steps;
+  const double gradient_bytes = ours.share_below * static_cast<double>(setting.training.model_data_bytes()) / 4;
+  const double gradients_ms = gradient_bytes / static_cast<double>(links.bytes_per_second) * 1e3;
   std::vector<double> ideal_ms;
   for (std::size_t i = 0; i < steps.step_ms.size(); ++i)
     ideal_ms.push_back(std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i],
@@ -257,6 +261,7 @@ Json report_ideal(const Setting& setting, const Links& links, const Steps& steps
   return {{"processor_ms", median(unlimited.processor_ms)},
           {"forward_ms", median(unlimited.forward_ms)},
           {"gradients_ms", gradients_ms},
+          {"share_updated_on_cpu", ours.share_below},
           {"step_ms", bench::distribution(ideal_ms)},
           {"ratio", bench::compared(steps.step_ms, ideal_ms)}};
 }
@@ -295,7 +300,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json.update(report(setting, ours.steps));
-  json["ideal"] = report_ideal(setting, links, ours.steps, contenders[1].steps);
+  json["ideal"] = report_ideal(setting, links, ours, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
   json["planning"] = {{"ms", bench::distribution(ours.forecasts.planning_ms)},
                       {"of_100_steps", median(ours.forecasts.planning_ms) / (100 * median(ours.steps.step_ms))}};

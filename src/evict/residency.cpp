@@ -246,9 +246,8 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
   for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
 }
 
-// As acquire, but without effect where `tier` cannot hold all at once. What is only tried is no need.
+// As acquire, but without effect where there is no room. What is only tried is no need.
 bool Residency::try_acquire(std::span<const Want> wants, Tier tier) {
-  if (!can_pin(wants, tier)) return false;
   const WithoutExcess strict(measuring_);
   pin_all(wants, tier);
   try {
@@ -260,14 +259,16 @@ bool Residency::try_acquire(std::span<const Want> wants, Tier tier) {
   return true;
 }
 
+// In one piece, state that lies about must leave the largest operator a place: what fits besides that only.
 bool Residency::can_pin(std::span<const Want> wants, Tier tier) const {
+  const auto& pool = hierarchy_.pool(tier);
   std::uint64_t bytes = unmovable_bytes(tier) + books_.pinned_bytes(tier);
   for (const Want& want : wants) {
     if (want.resident->on(tier).pins == 0) bytes += want.resident->bytes;
     for (const Tier other : hierarchy_.levels())
       if (other != tier && want.resident->on(other).pins > 0) return false;
   }
-  return bytes <= hierarchy_.pool(tier).limit_bytes();
+  return bytes + (pool.is_one_piece() ? working_set_bytes(tier) : 0) <= pool.limit_bytes();
 }
 
 void Residency::pin_all(std::span<const Want> wants, Tier tier) {
@@ -586,9 +587,10 @@ Tier Residency::begin_chunk(std::uint32_t place, std::span<const Want> wants, Ti
   {
     const Lock lock(mutex_);
     if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
-    timeline_.on_operator(hash_of_update(place, tier));
+    const bool is_above = tier != Tier::kCpu && can_pin(wants, tier);
+    timeline_.on_operator(hash_of_update(place, is_above ? tier : Tier::kCpu));
     if (recorder_) recorder_->next_moment();
-    if (tier != Tier::kCpu && try_acquire(wants, tier)) return tier;
+    if (is_above && try_acquire(wants, tier)) return tier;
   }
   acquire(wants, Tier::kCpu);
   return Tier::kCpu;

@@ -357,6 +357,7 @@ class Residency {
   bool drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted);
   bool start_down(Resident* resident, Tier tier, bool leaves);
   void note_live();
+  std::uint64_t working_set_bytes(Tier tier) const;
   void place_update(Resident& list, Tier tier);
 
   const chunk::Hierarchy hierarchy_;

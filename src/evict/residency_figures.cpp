@@ -178,19 +178,22 @@ bool Residency::is_refused() const {
   return refused_;
 }
 
-// In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
 Needs Residency::needs() const {
   const Lock lock(mutex_);
   Needs needs = needs_;
-  for (const Tier tier : hierarchy_.levels()) {
-    if (tier == Tier::kNvme || !hierarchy_.pool(tier).is_one_piece()) continue;
-    auto& need = needs.working_set[index_of(tier)];
-    const std::uint64_t large_bytes = need + need / 4;
-    // A share of the whole: what is left of it must be the rest.
-    const std::uint64_t small_bytes = std::min(chunk::TierPool::small_share(large_bytes * 4 / 3), large_bytes / 3);
-    need = round_up(large_bytes + small_bytes, device::kPageBytes) + 4 * device::kPageBytes;
-  }
+  for (const Tier tier : hierarchy_.levels())
+    if (tier != Tier::kNvme) needs.working_set[index_of(tier)] = working_set_bytes(tier);
   return needs;
+}
+
+// In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
+std::uint64_t Residency::working_set_bytes(Tier tier) const {
+  const std::uint64_t need = needs_.working_set[index_of(tier)];
+  if (!hierarchy_.pool(tier).is_one_piece()) return need;
+  const std::uint64_t large_bytes = need + need / 4;
+  // A share of the whole: what is left of it must be the rest.
+  const std::uint64_t small_bytes = std::min(chunk::TierPool::small_share(large_bytes * 4 / 3), large_bytes / 3);
+  return round_up(large_bytes + small_bytes, device::kPageBytes) + 4 * device::kPageBytes;
 }
 
 ResidencyStats Residency::stats() const {

@@ -168,6 +168,25 @@ std::vector<std::uint64_t> margin_of(const Passes& passes, const PassScript& scr
   return margin_bytes;
 }
 
+// Takes moments together between which no gradient comes: there may be thousands of operators a chunk.
+std::vector<std::uint64_t> between_gradients(const std::vector<std::uint64_t>& margin_bytes,
+                                             std::vector<UpdateCost>& costs) {
+  std::vector<std::size_t> starts{0};
+  for (const auto& cost : costs) starts.push_back(std::min(cost.grad_from, margin_bytes.size()));
+  std::sort(starts.begin(), starts.end());
+  starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
+  std::vector<std::uint64_t> least(starts.size(), UINT64_MAX);
+  for (std::size_t moment = 0; moment < margin_bytes.size(); ++moment) {
+    const auto next = std::upper_bound(starts.begin(), starts.end(), moment);
+    auto& bytes = least[static_cast<std::size_t>(next - starts.begin()) - 1];
+    bytes = std::min(bytes, margin_bytes[moment]);
+  }
+  for (auto& cost : costs)
+    cost.grad_from = static_cast<std::size_t>(
+        std::lower_bound(starts.begin(), starts.end(), std::min(cost.grad_from, margin_bytes.size())) - starts.begin());
+  return least;
+}
+
 // As EarlyUpdates::order: as they were final, then by place.
 std::vector<std::uint64_t> in_order_of_update(const Passes& passes, const ChunkNumbers& chunks) {
   std::vector<std::uint64_t> numbers;
@@ -217,6 +236,7 @@ ChunkNumbers choose_updates_above(const PassScript& script, const SimulatedTiers
   std::vector<UpdateCost> costs;
   for (const std::uint64_t number : numbers)
     costs.push_back(cost_of(passes.chunks().at(number), script, costs_processor));
+  margin_bytes = between_gradients(margin_bytes, costs);
   const auto is_above = place_updates(costs, std::move(margin_bytes), tiers.rates);
   ChunkNumbers above;
   for (std::size_t at = 0; at < numbers.size(); ++at)

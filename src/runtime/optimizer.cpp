@@ -463,11 +463,13 @@ void Optimizer::set_update_tier(std::size_t chunk, Tier tier) {
 
 // The first update is on the cpu tier whatever is decided: it is what a budget was judged by, and is measured.
 void Optimizer::place_updates(const evict::MoveRates& rates) {
-  if (!may_place_ || is_placed_) return;
+  if (!may_place_ || (is_foretold_ && !has_updated_)) return;
   std::vector<const evict::Resident*> params;
   for (const std::size_t chunk : trained_) params.push_back(data_.chunks()[chunk].param);
   core_.runtime_->residency().place_updates(params, rates, above_->costs_processor());
+  is_foretold_ = true;
   is_placed_ = has_updated_;
+  may_place_ = !is_placed_;
 }
 
 // A gradient outside of the chunk lies in the host's memory.

@@ -76,7 +76,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   // ---- where chunks are updated
   void force_placement(UpdateOnGpu where);
   void set_update_tier(std::size_t chunk, Tier tier);
-  // Decides it, until it has been decided from what a whole step took.
+  // Decides it: for what is foretold after the first pass, and for good once a whole step has been measured.
   void place_updates(const evict::MoveRates& rates);
   Tier tier_of(std::size_t chunk, const ChunkPlan& plan) const;
   void describe(Plan& plan) const;
@@ -109,9 +109,10 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   std::vector<evict::UpdatePipeline::Lists> lists_;                 // by place in the update, of the present step
   std::vector<runtime::ParameterRecord*> stepped_;                  // parameters with a gradient, in the present step
   double grad_norm_ = 0;
-  bool may_place_ = false;       // chunks may be updated on the accelerator, where that has not been decided
-  bool is_placed_ = false;       // it has been, for good
+  bool may_place_ = false;       // chunks may be updated on the accelerator, where that is not decided for good
+  bool is_placed_ = false;       // it is
   bool has_updated_ = false;     // a step
+  bool is_foretold_ = false;     // it has been decided once
   std::uint64_t num_above_ = 0;  // in the present step
 
   const bool may_be_early_;

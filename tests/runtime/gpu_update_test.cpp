@@ -152,6 +152,19 @@ CATCH_TEST_CASE_METHOD(OneThread,
   CATCH_CHECK(place(config).plan.num_gpu_updates == 0);  // no accelerator
 }
 
+CATCH_TEST_CASE_METHOD(OneThread, "what moves is foretold with every second chunk updated on the accelerator",
+                       "[gpu_update]") {
+  auto config = forced(small_chunks(adamw_config()), UpdateOnGpu::kEverySecond);
+  config.placement.early_update = false;
+  const auto placed = place(simulated(config, kAmple));
+  CATCH_CHECK(placed.first_updates == placed.last_updates);
+  CATCH_CHECK(placed.last_updates == placed.plan.num_gpu_updates);
+  CATCH_CHECK(placed.plan.num_gpu_updates - placed.plan.num_cpu_updates <= 1);
+  CATCH_CHECK(placed.last.d2h_bytes > 0);
+  CATCH_CHECK(placed.last.d2h_bytes == placed.plan.predicted_d2h_bytes);
+  CATCH_CHECK(placed.last.h2d_bytes == placed.plan.predicted_h2d_bytes);
+}
+
 // What an update on the accelerator would like to have is no need: what suffices without it does with it.
 CATCH_TEST_CASE_METHOD(OneThread, "no budget is refused for updates on the accelerator", "[gpu_update]") {
   for (const bool one_piece : {false, true}) {
