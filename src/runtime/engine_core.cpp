@@ -270,7 +270,7 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.fetches = moved.fetches;
   stats.prefetch_hits = moved.prefetch_hits;
   stats.early_updates = optimizer_ ? optimizer_->num_early_updates() : 0;
-  stats.gpu_updates = optimizer_ ? optimizer_->num_gpu_updates() : 0;
+  stats.updates_on_gpu = optimizer_ ? optimizer_->num_gpu_updates() : 0;
 }
 
 double EngineCore::stalled_ms() const {

@@ -75,8 +75,8 @@ struct StepStats {
   std::uint64_t evictions_dirty = 0;
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
-  std::uint64_t early_updates = 0;  // chunks whose update had been computed before step()
-  std::uint64_t gpu_updates = 0;    // chunks that were updated on the accelerator
+  std::uint64_t early_updates = 0;   // chunks whose update had been computed before step()
+  std::uint64_t updates_on_gpu = 0;  // chunks that were updated on the accelerator
 
   // Writes the fields as one line of JSON.
   std::string to_json() const;

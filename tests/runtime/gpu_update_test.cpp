@@ -38,7 +38,7 @@ CATCH_TEST_CASE("every case has the bits of plain libtorch wherever its chunks a
         config.debug.one_piece = one_piece;
         const auto unlimited = train_engine(test, simulated(config, 64 * kMiB), kSteps);
         CATCH_CHECK(difference(plain, unlimited.outcome) == "");
-        CATCH_CHECK(unlimited.stats.gpu_updates > 0);
+        CATCH_CHECK(unlimited.stats.updates_on_gpu > 0);
         const std::uint64_t need = tier_plan(unlimited.plan, Tier::kGpu).working_set_bytes;
         for (const std::uint64_t limit : {need, std::max(need, unlimited.plan.model_data_bytes / 2)})
           for (const auto where : {UpdateOnGpu::kPlanned, UpdateOnGpu::kAll, UpdateOnGpu::kEverySecond}) {
@@ -85,7 +85,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients that lie elsewhere are updated on t
         const auto plan = run.engine.plan();
         if (plan.tiers[0].limit_bytes != kAmple) continue;
         CATCH_CHECK(plan.num_gpu_updates == plan.num_chunks);
-        CATCH_CHECK(run.engine.stats().gpu_updates == plan.num_chunks - static_cast<std::uint64_t>(i % 2));
+        CATCH_CHECK(run.engine.stats().updates_on_gpu == plan.num_chunks - static_cast<std::uint64_t>(i % 2));
       }
     }
   };
@@ -106,11 +106,11 @@ Placed place(const EngineConfig& config) {
       train_step(run, i);
       placed.last = run.engine.stats();
       if (i == 0) {
-        placed.first_updates = placed.last.gpu_updates;
+        placed.first_updates = placed.last.updates_on_gpu;
         placed.plan_of_a_pass = run.engine.plan();
       }
     }
-    placed.last_updates = placed.last.gpu_updates;
+    placed.last_updates = placed.last.updates_on_gpu;
     placed.plan = run.engine.plan();
   });
   return placed;
@@ -175,7 +175,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "no budget is refused for updates on the accel
     config.optimizer.use_hybrid_adam = true;
     for (const auto where : {UpdateOnGpu::kPlanned, UpdateOnGpu::kAll}) {
       const auto above = run_engine(simulated(forced(config, where), 64 * kMiB), make_deep, steps);
-      CATCH_CHECK(above.stats.gpu_updates == above.plan.num_chunks);
+      CATCH_CHECK(above.stats.updates_on_gpu == above.plan.num_chunks);
       const auto& need = tier_plan(above.plan, Tier::kGpu);
       CATCH_CHECK(need.working_set_bytes == tier_plan(below.plan, Tier::kGpu).working_set_bytes);
       CATCH_CHECK(need.smallest_bytes == tier_plan(below.plan, Tier::kGpu).smallest_bytes);
@@ -196,7 +196,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "a chunk whose lists do not fit the accelerato
   CATCH_REQUIRE(4 * unlimited.plan.chunk_bytes > need.working_set_bytes);
   const auto limited = run_engine(simulated(config, need.working_set_bytes), make_deep, steps);
   CATCH_CHECK(difference(unlimited.outcome, limited.outcome) == "");
-  CATCH_CHECK(limited.stats.gpu_updates == 0);
+  CATCH_CHECK(limited.stats.updates_on_gpu == 0);
   CATCH_CHECK(limited.plan.num_gpu_updates == 0);
 }
 
