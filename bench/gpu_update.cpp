@@ -115,9 +115,9 @@ double link_speed(device::LinkQueue& link, std::byte* to, const std::byte* from,
   return kLaunches * static_cast<double>(bytes) / seconds.count() * 1e-9;
 }
 
-nlohmann::json measure_link(device::CudaCalls& calls, device::Accelerator& accelerator) {
+nlohmann::json measure_link(device::Accelerator& accelerator) {
   constexpr std::size_t kBytes = 64 * kMiB;
-  const device::PinnedMemory pinned(calls, kBytes);
+  const device::PinnedMemory pinned(accelerator.host_pinner(), kBytes);
   const device::PageBlock pageable(kBytes);
   std::byte* const there = accelerator.memory();
   return {{"is_pinned", pinned.is_pinned()},
@@ -157,7 +157,7 @@ nlohmann::json measure(const Options& options) {
                               {"gb_per_s", median(speeds)},
                               {"ratio_to_copy", median(ratios)}});
   }
-  result["link"] = measure_link(plugin.calls(), *accelerator);
+  result["link"] = measure_link(*accelerator);
   return result;
 }
 

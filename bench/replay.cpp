@@ -16,6 +16,7 @@
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "evict/recorded_step.hpp"
+#include "evict/update_placement.hpp"
 
 namespace {
 
@@ -27,6 +28,7 @@ using asterias::evict::StepTimes;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kOnDemand = "lru on demand";
+constexpr const char* kChosen = "auto";
 
 std::string mib_text(std::uint64_t bytes) {
   char text[32];
@@ -38,7 +40,7 @@ struct Setting {
   std::string path;
   std::vector<std::string> policies;
   std::vector<std::string> gpu_limits;
-  std::string cpu_limit, nvme_read, nvme_write, h2d, d2h;
+  std::string cpu_limit, nvme_read, nvme_write, h2d, d2h, update_on_gpu;
   std::int64_t look_ahead = -1;
   bool is_json = false;
 };
@@ -66,6 +68,27 @@ RecordedStep read_step(const std::string& path) {
 
 void override_rate(RecordedStep& step, Edge edge, const std::string& rate) {
   if (!rate.empty()) step.tiers.rates.of(edge).bytes_per_second = static_cast<double>(bytes_of(rate));
+}
+
+// Those that the runtime would choose, or the first chunks, whose gradients are final last.
+void place_updates(RecordedStep& step, const std::string& where) {
+  asterias::evict::ChunkNumbers all;
+  std::uint64_t count = 0;
+  for (const auto& actor : step.script.actors)
+    if (actor.update_index >= 0) count += all.insert(actor.chunk).second;
+  const bool is_chosen = where == kChosen;
+  const auto above = is_chosen ? asterias::evict::choose_updates_above(step.script, step.tiers, all, true) : all;
+  const std::uint64_t percent = is_chosen ? 100 : std::stoull(where);
+  for (auto& actor : step.script.actors) {
+    const bool is_among = (static_cast<std::uint64_t>(actor.update_index) + 1) * 100 <= count * percent;
+    const bool goes = actor.update_index >= 0 && is_among && above.contains(actor.chunk);
+    actor.update_tier = goes ? Tier::kGpu : Tier::kCpu;
+  }
+}
+
+RecordedStep placed(RecordedStep step, const Setting& setting) {
+  if (!setting.update_on_gpu.empty()) place_updates(step, setting.update_on_gpu);
+  return step;
 }
 
 RecordedStep load(const Setting& setting) {
@@ -118,13 +141,13 @@ std::vector<std::pair<std::string, RecordedStep>> budgets_of(const Setting& sett
 }
 
 // The first policy on other hardware.
-std::vector<Row> what_if(const RecordedStep& step, const std::string& policy) {
-  std::vector<Row> rows{play(step, policy, "as it is")};
+std::vector<Row> what_if(const RecordedStep& step, const std::string& policy, const Setting& setting) {
+  std::vector<Row> rows{play(placed(step, setting), policy, "as it is")};
   const auto doubled = [](std::uint64_t room) { return room > UINT64_MAX / 2 ? UINT64_MAX : 2 * room; };
   const auto add = [&](const char* what, const auto& change) {
     RecordedStep other = step;
     change(other.tiers);
-    rows.push_back(play(other, policy, what));
+    rows.push_back(play(placed(other, setting), policy, what));
   };
   const bool has_drive = step.tiers.levels.back() == Tier::kNvme, has_gpu = step.tiers.levels.front() == Tier::kGpu;
   if (has_drive)
@@ -233,14 +256,17 @@ int main(int argc, char** argv) try {
   app.add_option("--nvme-read", setting.nvme_read);
   app.add_option("--nvme-write", setting.nvme_write);
   app.add_option("--prefetch", setting.look_ahead, "residents fetched ahead")->check(CLI::Range(0, 1024));
+  app.add_option("--update-on-gpu", setting.update_on_gpu,
+                 "chunks that are updated on the compute tier: auto, or percent; unset: as recorded")
+      ->check(CLI::IsMember({kChosen}) | CLI::Range(0, 100));
   app.add_flag("--json", setting.is_json, "print JSON");
   CLI11_PARSE(app, argc, argv);
   const RecordedStep step = load(setting);
   const auto policies = policies_of(setting);
   std::vector<Row> rows;
   for (const auto& [budget, changed] : budgets_of(setting, step))
-    for (const auto& policy : policies) rows.push_back(play(changed, policy, budget));
-  report(setting, rows, what_if(step, policies.front()));
+    for (const auto& policy : policies) rows.push_back(play(placed(changed, setting), policy, budget));
+  report(setting, rows, what_if(step, policies.front(), setting));
 } catch (const std::exception& error) {
   std::cerr << "bench_replay: " << error.what() << "\n";
   return 1;

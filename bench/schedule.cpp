@@ -13,16 +13,15 @@
 //               measured for its mix just before and after (`drive_at_rate_ms`): small or lone requests keep it busy,
 //               too, and more than that rate would.
 //   ideal       the slowest of what is needed: the processor's time without budgets, so without what moving costs it,
-//               the links as declared, the drive at that rate, and the way of all gradients down, which cannot begin
-//               before forward has ended and must have ended when step() returns
-//   foretold    Engine::simulate with the links as declared and the drive as measured, and the peaks of Engine::plan,
-//               both before the measured steps are known
+//               the links as declared, the drive at that rate, and the way down of all gradients of chunks that are
+//               updated on the CPU, which cannot begin before forward has ended and must have ended when step() returns
+//   foretold    Engine::simulate with the links as declared and the drive as fast as moves over it were in the steps
+//               just before and after, and the peaks of Engine::plan, both without the measured steps
 //   planning    the time of plan() and simulate(), against that of 100 steps
 //
 //   bench_schedule --percent 25 --link-share 0.2 [--nvme-path DIR --room 128MiB] [--rounds 7] [model]
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -38,6 +37,7 @@
 #include "bench/machine.hpp"
 #include "bench/samples.hpp"
 #include "runtime/copy_probe.hpp"
+#include "runtime/link_rates.hpp"
 #include "runtime/nvme_probe.hpp"
 
 namespace {
@@ -121,14 +121,6 @@ struct Steps {
   }
 };
 
-// For bench_replay.
-void save_step(const std::string& path, RecordedStep step, const MoveRates& rates) {
-  step.tiers.rates = rates;
-  std::ofstream file(path);
-  file << evict::to_json(step);
-  if (!file.flush()) throw ConfigError("--save-script " + path + " cannot be written");
-}
-
 // What was foretold, as a share of what then was; an entry a round.
 struct Forecasts {
   std::vector<double> step_ms, planning_ms, step_ratio;
@@ -138,7 +130,8 @@ struct Forecasts {
 struct Contender {
   std::string name;
   Steps steps = {};
-  Forecasts forecasts = {};  // of the default only
+  Forecasts forecasts = {};  // of the default only, as is what follows
+  double share_below = 1;    // of the chunks: updated on the CPU
 };
 
 EngineConfig config_of(const Setting& setting, const Links& links, const std::string& name) {
@@ -173,11 +166,16 @@ void take_step(Training& training, bench::Batches& batches) {
 }
 
 MoveRates rates_of(const Links& links, double drive) {
-  MoveRates rates;
-  for (const auto edge : {evict::Edge::kH2d, evict::Edge::kD2h})
-    rates.of(edge).bytes_per_second = static_cast<double>(links.bytes_per_second);
+  MoveRates rates = runtime::declared_rates({links.bytes_per_second, links.bytes_per_second});
   for (const auto edge : {evict::Edge::kNvmeRead, evict::Edge::kNvmeWrite}) rates.of(edge).bytes_per_second = drive;
   return rates;
+}
+
+// What moves had of the drive while it was busy: few requests at once have less than the full queue of a probe.
+double rate_of_moves(const StepStats& before, const StepStats& after) {
+  const auto bytes = [](const StepStats& stats) { return stats.nvme_read_bytes + stats.nvme_write_bytes; };
+  const double busy_ms = before.busy_nvme_ms + after.busy_nvme_ms;
+  return busy_ms > 0 ? static_cast<double>(bytes(before) + bytes(after)) / busy_ms * 1e3 : 0;
 }
 
 double ms_since(Clock::time_point start) {
@@ -214,17 +212,24 @@ void run(const Setting& setting, const Links& links, Contender& contender) {
   const Plan plan = training.engine.plan();
   const double planning_ms = ms_since(start);
   take_step(training, batches);  // the steps' clock begins at the end of one
+  const StepStats before = training.engine.stats();
   std::vector<StepStats> steps;
   for (int i = 0; i < setting.steps; ++i) {
     take_step(training, batches);
     steps.push_back(training.engine.stats());
   }
+  take_step(training, batches);
+  const MoveRates rates = rates_of(links, rate_of_moves(before, training.engine.stats()));
   const double rate = (rate_before + drive_rate(setting)) / 2;
   for (const auto& stats : steps) contender.steps.add(stats, rate);
   if (contender.name != kDefault) return;
-  foretell(training, plan, planning_ms, rates_of(links, rate), steps, contender.forecasts);
-  if (!setting.script_path.empty())
-    save_step(setting.script_path, *training.engine.recorded_step(), rates_of(links, rate));
+  contender.share_below = static_cast<double>(plan.num_cpu_updates) /
+                          static_cast<double>(std::max<std::uint64_t>(plan.num_cpu_updates + plan.num_gpu_updates, 1));
+  foretell(training, plan, planning_ms, rates, steps, contender.forecasts);
+  if (setting.script_path.empty()) return;
+  auto step = *training.engine.recorded_step();
+  step.tiers.rates = rates;
+  evict::save(step, setting.script_path);
 }
 
 // ---- the report -----------------------------------------------------------------------------------------------------
@@ -247,9 +252,10 @@ Json report(const Setting& setting, const Steps& steps) {
   return json;
 }
 
-Json report_ideal(const Setting& setting, const Links& links, const Steps& steps, const Steps& unlimited) {
-  const double gradients_ms =
-      static_cast<double>(setting.training.model_data_bytes()) / 4 / static_cast<double>(links.bytes_per_second) * 1e3;
+Json report_ideal(const Setting& setting, const Links& links, const Contender& ours, const Steps& unlimited) {
+  const Steps& steps = ours.steps;
+  const double gradient_bytes = ours.share_below * static_cast<double>(setting.training.model_data_bytes()) / 4;
+  const double gradients_ms = gradient_bytes / static_cast<double>(links.bytes_per_second) * 1e3;
   std::vector<double> ideal_ms;
   for (std::size_t i = 0; i < steps.step_ms.size(); ++i)
     ideal_ms.push_back(std::max({unlimited.processor_ms[i], steps.h2d_ms[i], steps.d2h_ms[i], steps.drive_at_rate_ms[i],
@@ -257,6 +263,7 @@ Json report_ideal(const Setting& setting, const Links& links, const Steps& steps
   return {{"processor_ms", median(unlimited.processor_ms)},
           {"forward_ms", median(unlimited.forward_ms)},
           {"gradients_ms", gradients_ms},
+          {"share_updated_on_cpu", ours.share_below},
           {"step_ms", bench::distribution(ideal_ms)},
           {"ratio", bench::compared(steps.step_ms, ideal_ms)}};
 }
@@ -295,7 +302,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json.update(report(setting, ours.steps));
-  json["ideal"] = report_ideal(setting, links, ours.steps, contenders[1].steps);
+  json["ideal"] = report_ideal(setting, links, ours, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
   json["planning"] = {{"ms", bench::distribution(ours.forecasts.planning_ms)},
                       {"of_100_steps", median(ours.forecasts.planning_ms) / (100 * median(ours.steps.step_ms))}};

@@ -1,5 +1,6 @@
-# ASTERIAS_CUDA and what the CUDA plugin is compiled with. The library and the program never link CUDA: they open
-# libasterias_cuda.so at run time, where a driver answers (src/device/cuda_plugin.hpp).
+# ASTERIAS_CUDA and what the CUDA plugins are compiled with. The library and the program never link CUDA: they open
+# libasterias_cuda.so, and libasterias_torch_cuda.so for torch's side of the card, at run time, where a driver answers
+# (src/device/cuda_plugin.hpp, src/runtime/cuda_backend.hpp).
 #
 # Sets ASTERIAS_BUILD_CUDA and ASTERIAS_PLUGIN_INTERFACE, and enables the language CUDA where the plugin is built.
 include_guard(GLOBAL)
@@ -15,7 +16,8 @@ endif()
 # The headers that the plugin and the library must have compiled alike: a plugin of another build is refused by this text.
 set(interface "")
 foreach(header IN ITEMS device/cuda_calls.hpp device/stream_handle.hpp hybrid_adam/kernel_calls.hpp hybrid_adam/update_grid.hpp
-    hybrid_adam/update_arrays.hpp hybrid_adam/update_constants.hpp hybrid_adam/number_arrays.hpp hybrid_adam/rounding_key.hpp)
+    hybrid_adam/update_arrays.hpp hybrid_adam/update_constants.hpp hybrid_adam/number_arrays.hpp hybrid_adam/rounding_key.hpp
+    runtime/torch_device.hpp)
   file(SHA256 "${PROJECT_SOURCE_DIR}/src/${header}" digest)
   string(APPEND interface "${digest}")
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${header}")
@@ -59,9 +61,14 @@ elseif(NOT ASTERIAS_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-# Makes libasterias_cuda.so, beside the programs, of the cuda/ folders below src/. It links nothing of ours and no torch.
+# Makes libasterias_cuda.so, beside the programs, of the cuda/ folders below src/ that know no torch. It links nothing of
+# ours.
 function(asterias_cuda_plugin)
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*/cuda/*.cu" "${PROJECT_SOURCE_DIR}/src/*/cuda/*.cpp")
+  set(sources "")
+  foreach(folder IN ITEMS device hybrid_adam)
+    file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/cuda/*.cu" "${PROJECT_SOURCE_DIR}/src/${folder}/cuda/*.cpp")
+    list(APPEND sources ${found})
+  endforeach()
   add_library(asterias_cuda MODULE ${sources})
   # The CUDA runtime that libtorch loads comes first: in a process with libtorch it is there already.
   file(GLOB runtime_folders LIST_DIRECTORIES true "${ASTERIAS_LIBTORCH}/../nvidia/cu*/lib")
@@ -85,4 +92,22 @@ function(asterias_cuda_plugin)
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;$<$<BOOL:${ASTERIAS_WERROR}>:-Werror>>")
   target_link_options(asterias_cuda PRIVATE "LINKER:-z,defs" "LINKER:-z,now" "LINKER:--exclude-libs,ALL")
   install(TARGETS asterias_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" OPTIONAL)
+endfunction()
+
+# Makes libasterias_torch_cuda.so beside it, which alone links libtorch_cuda. libtorch's wheel brings that library and its headers
+# also where those that it stands on in turn (cuBLAS, cuDNN, ...) are not installed: they are needed on a machine with a card only.
+function(asterias_torch_cuda_plugin)
+  add_library(asterias_torch_cuda MODULE "${PROJECT_SOURCE_DIR}/src/runtime/cuda/torch_cuda.cpp")
+  target_include_directories(asterias_torch_cuda PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_include_directories(asterias_torch_cuda SYSTEM PRIVATE "${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}")
+  target_compile_definitions(asterias_torch_cuda PRIVATE "ASTERIAS_PLUGIN_INTERFACE=\"${ASTERIAS_PLUGIN_INTERFACE}\"")
+  target_link_libraries(asterias_torch_cuda PRIVATE libtorch::cpu
+    "${ASTERIAS_LIBTORCH}/lib/libtorch_cuda.so" "${ASTERIAS_LIBTORCH}/lib/libc10_cuda.so")
+  set_target_properties(asterias_torch_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
+    CXX_VISIBILITY_PRESET hidden POSITION_INDEPENDENT_CODE ON
+    BUILD_RPATH "${ASTERIAS_LIBTORCH}/lib" INSTALL_RPATH "${ASTERIAS_LIBTORCH}/lib")
+  target_compile_options(asterias_torch_cuda PRIVATE -Wall -Wextra $<$<BOOL:${ASTERIAS_WERROR}>:-Werror>)
+  # The loader must take libtorch_cuda along though only its variables are named.
+  target_link_options(asterias_torch_cuda PRIVATE "LINKER:--no-as-needed" "LINKER:-z,now" "LINKER:--allow-shlib-undefined")
+  install(TARGETS asterias_torch_cuda LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" OPTIONAL)
 endfunction()

@@ -92,7 +92,7 @@ std::string header_text(const RunStart& start) {
     text +=
         "           gradients take their parameters' places, which saves " + bytes_text(start.plan.reused_bytes) + "\n";
   text += "training   " + training_text(options) + "\n";
-  text += "device     " + (config.device == "auto" ? "cpu" : config.device) +
+  text += "device     " + config.resolved_device() +
           printf_text(", %d thread%s, update in ", start.num_threads, start.num_threads == 1 ? "" : "s") +
           update_simd_target() + "\n";
   return text + "budgets    " + budgets_text(start) + "\n";

@@ -1,5 +1,7 @@
 #include "tools/move_rates.hpp"
 
+#include "runtime/link_rates.hpp"
+
 namespace asterias::tools {
 namespace {
 
@@ -8,12 +10,9 @@ double measured(std::uint64_t bytes, double busy_ms) {
 }
 
 MoveRates joined(const LinkConfig& link, double h2d, double d2h, double drive) {
-  MoveRates rates;
-  const auto declared_or = [](std::uint64_t declared, double rate) {
-    return declared > 0 ? static_cast<double>(declared) : rate;
-  };
-  rates.of(evict::Edge::kH2d).bytes_per_second = declared_or(link.h2d_bytes_per_second, h2d);
-  rates.of(evict::Edge::kD2h).bytes_per_second = declared_or(link.d2h_bytes_per_second, d2h);
+  MoveRates rates = runtime::declared_rates(link);
+  if (link.h2d_bytes_per_second == 0) rates.of(evict::Edge::kH2d).bytes_per_second = h2d;
+  if (link.d2h_bytes_per_second == 0) rates.of(evict::Edge::kD2h).bytes_per_second = d2h;
   rates.of(evict::Edge::kNvmeRead).bytes_per_second = drive;
   rates.of(evict::Edge::kNvmeWrite).bytes_per_second = drive;
   return rates;

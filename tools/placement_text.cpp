@@ -54,25 +54,34 @@ std::string table(const Plan& plan) {
   return text;
 }
 
+std::string bar(const Plan::TierPlan& tier, const Terminal& terminal) {
+  const int columns = std::clamp(terminal.columns - kNameWidth - 4, 10, kWidestBar);
+  return content_bar(tier.predicted_by_kind, whole_of(tier), columns, terminal);
+}
+
 std::string bars(const Plan& plan, const Terminal& terminal) {
   const char* left = terminal.has_unicode ? "▕" : "[";
   const char* right = terminal.has_unicode ? "▏" : "]";
-  const int columns = std::clamp(terminal.columns - kNameWidth - 4, 10, kWidestBar);
   std::string text;
   for (const auto& tier : plan.tiers)
-    text += printf_text("%-*s%s%s%s\n", kNameWidth, tier_name(tier.tier).data(), left,
-                        content_bar(tier.predicted_by_kind, whole_of(tier), columns, terminal).c_str(), right);
+    text +=
+        printf_text("%-*s%s%s%s\n", kNameWidth, tier_name(tier.tier).data(), left, bar(tier, terminal).c_str(), right);
   return text;
 }
 
-// The kinds that lie anywhere, with how much there is of each; wrapped to the terminal.
+bool has_cells(const Plan& plan, std::size_t kind, Terminal terminal) {
+  terminal.has_colour = false;
+  const std::string cell = cells(kind, 1, terminal);
+  return std::any_of(plan.tiers.begin(), plan.tiers.end(),
+                     [&](const auto& tier) { return bar(tier, terminal).find(cell) != std::string::npos; });
+}
+
+// The kinds that the bars show, wrapped to the terminal.
 std::string legend(const Plan& plan, const Terminal& terminal) {
   const std::string indent(kNameWidth - 1, ' ');
   std::string text, line = indent;
   for (std::size_t kind = 0; kind < kNumContentKinds; ++kind) {
-    std::uint64_t bytes = 0;
-    for (const auto& tier : plan.tiers) bytes += tier.predicted_by_kind[kind];
-    if (bytes == 0) continue;
+    if (!has_cells(plan, kind, terminal)) continue;
     std::string entry = "  " + cells(kind, 1, terminal) + " ";
     entry += content_kind_name(static_cast<ContentKind>(kind));
     if (columns_of(line + entry) > terminal.columns) {

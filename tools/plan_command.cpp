@@ -1,10 +1,8 @@
 #include "tools/plan_command.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
@@ -63,13 +61,6 @@ Rates measure_rates(const EngineConfig& config) {
   const auto memory = runtime::probe_memory(optimizer.type, optimizer.params.state_dtype.value_or(StateDtype::kFp32),
                                             config.cpu.threads, scratch_bytes(config.tiers));
   return {memory, nvme_rate(config)};
-}
-
-void save(const RecordedStep& step, const std::string& path) {
-  std::ofstream file(path);
-  file << evict::to_json(step);
-  file.close();
-  if (!file) throw IoError(errno, path, 0, "write");
 }
 
 bool has_tier(const Plan& plan, Tier tier) {
@@ -157,7 +148,7 @@ Foretold foretell(TrainingJob& job, const TrainOptions& options, const Rates& ra
       step->take_times(with_more_passes->script);
       add_rates(*step, config, rates);
       foretold.simulation = simulate(*step, config.gradient_accumulation_steps);
-      if (!options.script_path.empty()) save(*step, options.script_path);
+      if (!options.script_path.empty()) evict::save(*step, options.script_path);
     }
     foretold.costs = costs_of(config, foretold.plan, pass, rates);
     foretold.estimate = estimate_step(*foretold.costs);

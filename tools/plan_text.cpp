@@ -42,6 +42,17 @@ std::string model_data_text(const Plan& plan) {
   return text;
 }
 
+// Empty without an accelerator.
+std::string updates_text(const Plan& plan) {
+  const bool has_gpu = std::any_of(plan.tiers.begin(), plan.tiers.end(),
+                                   [](const Plan::TierPlan& tier) { return tier.tier == Tier::kGpu; });
+  if (!plan.is_measured || !has_gpu) return "";
+  const auto count = [](std::uint64_t chunks) { return static_cast<unsigned long long>(chunks); };
+  return printf_text("updates    %llu chunks on the gpu tier with %s of state, %llu on the cpu tier\n\n",
+                     count(plan.num_gpu_updates), bytes_text(plan.gpu_state_bytes).c_str(),
+                     count(plan.num_cpu_updates));
+}
+
 std::string smallest_text(const Plan& plan) {
   std::string text = "smallest sufficient budgets, each with the others as given\n";
   for (const auto& tier : plan.tiers)
@@ -145,6 +156,7 @@ Json parts_json(const StepEstimate& estimate) {
 std::string plan_text(const Foretold& foretold, const TrainOptions& options, const Terminal& terminal) {
   std::string text = placement_text(foretold.plan, terminal) + "\n";
   if (foretold.plan.is_measured) text += model_data_text(foretold.plan) + "\n";
+  text += updates_text(foretold.plan);
   text += smallest_text(foretold.plan);
   if (!foretold.estimate) return text;
   text.append("\n").append(activations_text(foretold.plan, options));

@@ -198,7 +198,7 @@ void TrainFlags::declare_validation(CLI::App& command) {
 
 void TrainFlags::declare_budgets(CLI::App& command) {
   command.option_defaults()->group("Budgets");
-  command.add_option("--device", device_, "where the model computes: auto, cpu or simulated")
+  command.add_option("--device", device_, "where the model computes: auto, cpu, simulated or cuda:N")
       ->type_name("NAME")
       ->default_str("auto");
   const auto limit = [&](const char* name, std::string& value, const char* meaning) {

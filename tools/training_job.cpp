@@ -29,11 +29,12 @@ class BatchMaker {
         targets_(inputs_) {}
 
   BatchSpans spans() { return {inputs_, targets_}; }
-  Batch batch() { return {tensor_of(inputs_), tensor_of(targets_)}; }
+  Batch batch(torch::Device device) { return {tensor_of(inputs_, device), tensor_of(targets_, device)}; }
 
  private:
-  torch::Tensor tensor_of(std::vector<std::int64_t>& tokens) const {
-    return torch::from_blob(tokens.data(), shape_, torch::kLong).clone();
+  torch::Tensor tensor_of(std::vector<std::int64_t>& tokens, torch::Device device) const {
+    const auto here = torch::from_blob(tokens.data(), shape_, torch::kLong);
+    return device.is_cpu() ? here.clone() : here.to(device);
   }
 
   std::vector<std::int64_t> shape_;
@@ -111,7 +112,7 @@ void TrainingJob::begin_step(double lr_factor) {
 
 double TrainingJob::forward() {
   parts_->training.next_batch(parts_->maker.spans());
-  const Batch batch = parts_->maker.batch();
+  const Batch batch = parts_->maker.batch(parts_->initialized.engine.device());
   parts_->loss = models::next_token_loss(parts_->initialized.engine(batch.inputs), batch.targets);
   return parts_->loss.item<double>();
 }
@@ -137,7 +138,7 @@ double TrainingJob::validation_loss() {
   double sum = 0;
   for (std::int64_t i = 0; i < num_batches; ++i) {
     parts_->validation.batch_at(i * parts_->options.batch, parts_->maker.spans());
-    const Batch batch = parts_->maker.batch();
+    const Batch batch = parts_->maker.batch(engine.device());
     sum += models::next_token_loss(engine(batch.inputs), batch.targets).item<double>();
   }
   return sum / static_cast<double>(num_batches);
@@ -153,8 +154,8 @@ std::string TrainingJob::sample_text() {
     const auto size = std::min(text.size(), static_cast<std::size_t>(options.model.sequence));
     std::vector<std::int64_t> tokens;
     for (const char byte : text.substr(text.size() - size)) tokens.push_back(static_cast<unsigned char>(byte));
-    const auto inputs = torch::tensor(tokens, torch::kLong).unsqueeze(0);
-    const auto logits = engine(inputs)[0][-1].to(torch::kFloat).contiguous();
+    const auto inputs = torch::tensor(tokens, torch::kLong).unsqueeze(0).to(engine.device());
+    const auto logits = engine(inputs)[0][-1].to(torch::kFloat).cpu().contiguous();
     const auto pin = engine.pin(logits);
     text += static_cast<char>(
         parts_->sampler.pick({logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel())}));

@@ -185,6 +185,9 @@ class Engine {
   void train(bool on = true) { core_->module()->train(on); }
   void eval() { core_->module()->eval(); }
 
+  // Where the module's tensors are, and its inputs must be: a card, or the CPU, also on the simulated device.
+  torch::Device device() const { return core_->shared_runtime()->device(); }
+
   std::shared_ptr<M> module() const { return std::static_pointer_cast<M>(core_->module()); }
 
   // Copies out the current value (of the fp32 master, where there is one), the last final gradient, unscaled and before

@@ -58,6 +58,7 @@ void train(const asterias::EngineConfig& config) {
 
 int main(int argc, char** argv) try {
   asterias::EngineConfig config;
+  config.device = "cpu";  // DRAM and the drive, also where there is a card
   config.set(std::string("tiers.cpu.limit=") + (argc > 1 ? argv[1] : "256MiB"));
   config.tiers.nvme.paths = {argc > 2 ? argv[2] : "swap"};
   config.optimizer.params.lr = 1e-3;

@@ -61,7 +61,8 @@ bool train(const char* name, MakeModel make_model, Batch (*next_batch)(), const 
   for (int step = 0; step < 40; ++step) {
     const Batch batch = next_batch();
     optimizer.zero_grad();
-    const torch::Tensor loss = torch::cross_entropy_loss(engine(batch.input), batch.target);
+    const auto device = engine.device();  // a card where there is one, and config names no other
+    const torch::Tensor loss = torch::cross_entropy_loss(engine(batch.input.to(device)), batch.target.to(device));
     engine.backward(loss);
     optimizer.step();
     last = loss.item<double>();

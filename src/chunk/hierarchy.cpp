@@ -1,6 +1,7 @@
 #include "chunk/hierarchy.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.hpp"
 
@@ -27,15 +28,46 @@ std::uint64_t Hierarchy::limit_bytes(Tier tier) const {
   return tier == Tier::kNvme ? swap_->limit_bytes() : pool(tier).limit_bytes();
 }
 
-MoveTicket Hierarchy::copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const {
+bool Hierarchy::is_host(Tier tier) const {
+  const auto& accelerator = pool(tier).accelerator();
+  return !accelerator || accelerator->is_host_memory();
+}
+
+void Hierarchy::copy_in(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const {
+  if (is_host(tier)) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  auto& accelerator = *pool(tier).accelerator();
+  accelerator.to_device().wait_for(accelerator.compute().point());
+  accelerator.to_device().copy(to, from, bytes).wait();
+}
+
+void Hierarchy::copy_out(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const {
+  if (is_host(tier)) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  auto& accelerator = *pool(tier).accelerator();
+  accelerator.to_host().wait_for(accelerator.compute().point());
+  accelerator.to_host().copy(to, from, bytes).wait();
+}
+
+void Hierarchy::copy_within(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const {
+  if (is_host(tier))
+    std::memcpy(to, from, bytes);
+  else
+    pool(tier).accelerator()->compute().copy(to, from, bytes);
+}
+
+MoveTicket Hierarchy::copy(Tier from, Block& to, Block& source, std::uint64_t bytes) const {
   const auto* gpu = pools_[0].get();
+  (from == Tier::kGpu ? to : source).pin();
   if (!gpu->is_one_piece())
     return MoveTicket((from == Tier::kGpu ? d2h_ : h2d_)->copy(to.data(), source.data(), bytes));
   auto& accelerator = *gpu->accelerator();
-  auto& link = from == Tier::kGpu ? accelerator.to_host() : accelerator.to_device();
-  if (from == Tier::kGpu) link.wait_for(accelerator.compute().point());
-  for (const auto& point : to.after()) link.wait_for(point);
-  return MoveTicket(link.copy(to.data(), source.data(), bytes));
+  return MoveTicket(from == Tier::kGpu ? source.copy_to(to.data(), bytes, accelerator.to_host())
+                                       : to.copy_from(source.data(), bytes, accelerator.to_device()));
 }
 
 bool Hierarchy::follow(const MoveTicket& move) const {
@@ -48,6 +80,15 @@ bool Hierarchy::follow(const MoveTicket& move) const {
     return false;  // who waits on the host is told of a lost device
   }
   return true;
+}
+
+std::optional<device::SharedPoint> Hierarchy::end_of_uses() const noexcept {
+  if (!pools_[0] || !pools_[0]->is_one_piece()) return nullptr;
+  try {
+    return pools_[0]->accelerator()->compute().point();
+  } catch (const CudaError&) {  // uses then end with what is enqueued when it matters
+    return std::nullopt;
+  }
 }
 
 }  // namespace asterias::chunk

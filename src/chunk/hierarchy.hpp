@@ -11,6 +11,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/tier.hpp"
@@ -47,13 +48,29 @@ class Hierarchy {
   // REQUIRES: a tier that is there. UINT64_MAX: none.
   std::uint64_t limit_bytes(Tier tier) const;
 
-  // Starts a copy between two neighbouring memory tiers. On an accelerator it comes after all work on either block that
-  // has been enqueued so far.
-  MoveTicket copy(Tier from, const Block& to, const Block& source, std::uint64_t bytes) const;
+  // Says whether the host may read and write the bytes of a memory tier itself.
+  bool is_host(Tier tier) const;
+  // The fastest tier whose bytes the host may read and write.
+  Tier host_tier() const { return is_host(compute_tier()) ? compute_tier() : Tier::kCpu; }
+
+  // Copies plain host memory into a tier's, out of it, or between two places of one tier; in the order of what is
+  // computed. The first two have ended when they return.
+  void copy_in(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const;
+  void copy_out(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const;
+  void copy_within(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const;
+
+  // Starts a copy between two neighbouring memory tiers; the block on the cpu tier is pinned from then on, where its
+  // pool does that. On an accelerator it comes after the last use of the block there, and of who had its memory before,
+  // and after no more.
+  MoveTicket copy(Tier from, Block& to, Block& source, std::uint64_t bytes) const;
 
   // Has what is computed from now on come after `move`, without waiting for it here. False, without effect, where only
   // the host can wait for it.
   bool follow(const MoveTicket& move) const;
+
+  // Marks the end of what has been enqueued for the compute stream so far: what uses end with (Block::end_use). Empty
+  // where that could not be had.
+  std::optional<device::SharedPoint> end_of_uses() const noexcept;
 
   Clock::time_point now() const { return now_(); }
 

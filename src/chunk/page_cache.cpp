@@ -15,6 +15,8 @@ device::PageBlock PageCache::remove(Ranges::iterator range) {
   return block;
 }
 
+device::PageBlock PageCache::remove_longest() { return remove(ranges_.find(std::prev(by_size_.end())->second)); }
+
 void PageCache::insert(device::PageBlock block) {
   bytes_ += block.bytes();
   by_size_.emplace(block.bytes(), block.data());
@@ -52,7 +54,7 @@ std::optional<device::PageBlock> PageCache::gather(std::uint64_t bytes) {
   if (bytes > bytes_ || device::PageBlock::num_seams() > kMostSeams) return std::nullopt;
   std::vector<device::PageBlock> pieces;
   for (std::uint64_t missing = bytes; missing > 0; missing -= pieces.back().bytes()) {
-    pieces.push_back(remove(ranges_.find(std::prev(by_size_.end())->second)));
+    pieces.push_back(remove_longest());
     if (pieces.back().bytes() > missing) insert(pieces.back().cut(missing));
   }
   return device::PageBlock::gather(std::move(pieces));
@@ -61,7 +63,7 @@ std::optional<device::PageBlock> PageCache::gather(std::uint64_t bytes) {
 void PageCache::give_back(std::uint64_t bytes) {
   const std::uint64_t least = bytes_ - std::min(bytes, bytes_);
   while (bytes_ > least) {
-    device::PageBlock longest = remove(ranges_.find(std::prev(by_size_.end())->second));
+    device::PageBlock longest = remove_longest();
     const std::uint64_t kept = bytes_ >= least ? 0 : (least - bytes_) / device::kPageBytes * device::kPageBytes;
     if (kept == 0) continue;
     const device::PageBlock rest = longest.cut(kept);

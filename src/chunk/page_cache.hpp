@@ -43,6 +43,7 @@ class PageCache {
   using Ranges = std::pmr::map<std::byte*, device::PageBlock>;  // by address
 
   device::PageBlock remove(Ranges::iterator range);
+  device::PageBlock remove_longest();  // REQUIRES: there is one
   void insert(device::PageBlock block);
   std::optional<device::PageBlock> gather(std::uint64_t bytes);
 

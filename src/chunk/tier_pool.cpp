@@ -54,8 +54,9 @@ std::shared_ptr<TierPool> Reservation::release() noexcept {
 Block::Block(Block&& other) noexcept
     : reservation_(std::move(other.reservation_)),
       pages_(std::move(other.pages_)),
+      is_pinned_(std::exchange(other.is_pinned_, false)),
       data_(std::exchange(other.data_, nullptr)),
-      after_(std::move(other.after_)),
+      order_(std::move(other.order_)),
       besides_(std::move(other.besides_)) {}
 
 Block& Block::operator=(Block&& other) noexcept {
@@ -63,8 +64,9 @@ Block& Block::operator=(Block&& other) noexcept {
     give_back();
     reservation_ = std::move(other.reservation_);
     pages_ = std::move(other.pages_);
+    is_pinned_ = std::exchange(other.is_pinned_, false);
     data_ = std::exchange(other.data_, nullptr);
-    after_ = std::move(other.after_);
+    order_ = std::move(other.order_);
     besides_ = std::move(other.besides_);
   }
   return *this;
@@ -77,20 +79,52 @@ void Block::give_back() noexcept {
   const std::uint64_t charged = bytes();
   const auto pool = reservation_.release();  // the bytes go back in one step with the memory
   std::byte* const data = std::exchange(data_, nullptr);
-  after_.clear();
-  if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged);
+  const Order order = std::exchange(order_, {});
+  if (pool->arena_ && !besides_) return pool->give_back_in_piece(data, charged, order);
   if (pool->poison_ && !besides_) std::memset(data, 0xFF, charged);
-  if (pages_) return pool->give_pages(std::move(pages_));
+  if (pages_) return pool->give_pages(std::move(pages_), std::exchange(is_pinned_, false));
   if (!besides_ && !pool->is_hollow_) std::free(data);
   besides_.reset();
   pool->give_bytes(charged);
 }
 
 void Block::clear() {
+  begin_use();
   if (pool()->accelerator_)
     pool()->accelerator_->compute().fill(data_, 0, bytes());
   else if (!pool()->is_hollow_)
     std::memset(data_, 0, bytes());
+}
+
+void Block::pin() {
+  if (pages_ && !is_pinned_) is_pinned_ = pool()->pin(pages_);
+}
+
+void Block::begin_use() {
+  order_.is_in_use = true;
+  if (!pool()->accelerator_) return;
+  for (const auto& point : order_.after) pool()->accelerator_->compute().wait_for(point);
+  order_.after.clear();
+}
+
+void Block::end_use(device::SharedPoint end) noexcept {
+  order_.computed = std::move(end);
+  order_.is_in_use = false;
+}
+
+device::Ticket Block::copy_from(const std::byte* source, std::uint64_t bytes, device::LinkQueue& link) {
+  for (const auto& point : order_.after) link.wait_for(point);
+  auto ticket = link.copy(data_, source, bytes);
+  order_ = {{}, ticket.point(), nullptr, /*is_in_use=*/false};
+  return ticket;
+}
+
+device::Ticket Block::copy_to(std::byte* target, std::uint64_t bytes, device::LinkQueue& link) {
+  link.wait_for(order_.copied);
+  link.wait_for(order_.is_in_use ? pool()->accelerator_->compute().point() : order_.computed);
+  auto ticket = link.copy(target, data_, bytes);
+  order_.copied = ticket.point();
+  return ticket;
 }
 
 // ---- TierPool -------------------------------------------------------------------------------------------------------
@@ -111,7 +145,9 @@ std::shared_ptr<TierPool> TierPool::create_in_one_piece(Tier tier, std::uint64_t
                                                         std::uint64_t small_bytes) {
   const std::uint64_t bytes =
       std::min(limit_bytes, accelerator->memory_bytes()) / device::kPageBytes * device::kPageBytes;
-  auto pool = create(tier, bytes);
+  const std::uint64_t reserved = accelerator->reserved_bytes();
+  const auto measure = [reserved, accelerator] { return std::max(reserved, accelerator->library_bytes()); };
+  auto pool = create(tier, bytes + reserved, measure);
   pool->arena_.emplace(accelerator->memory(), bytes - small_bytes);
   pool->small_arena_.emplace(accelerator->memory() + (bytes - small_bytes), small_bytes);
   pool->accelerator_ = std::move(accelerator);
@@ -146,29 +182,53 @@ bool TierPool::fits(std::uint64_t charged) const {
   return taken <= limit_bytes_ && charged <= limit_bytes_ - taken;
 }
 
-std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end) {
+void TierPool::pin_with(std::shared_ptr<device::HostPinner> pinner, std::uint64_t limit_bytes) {
+  pinned_.emplace(std::move(pinner), limit_bytes);
+}
+
+bool TierPool::pin(const device::PageBlock& pages) {
+  const Lock lock(mutex_);
+  return pinned_ && pinned_->pin(pages, cache_);
+}
+
+std::optional<Block> TierPool::try_take(std::uint64_t bytes, End end, Pinned pinned) {
   const std::uint64_t charged = charge(bytes);
   if (arena_) return try_take_in_piece(charged, end);
   const bool is_of_pages = charged >= device::kPageBytes;
   Lock lock(mutex_);
-  if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !cache_.has(charged)) {
+  if (measure_foreign_ && limit_bytes_ != kUnlimited && is_of_pages && !is_at_hand(charged, pinned)) {
     lock.unlock();
     refresh_foreign();
     lock.lock();
   }
   if (!fits(charged)) return std::nullopt;
-  if (auto pages = is_of_pages ? cache_.take(charged) : std::nullopt) {
-    Block block;
-    block.pages_ = std::move(*pages);
-    count_used(charged);
-    block.data_ = block.pages_.data();
-    block.reservation_ = Reservation(shared_from_this(), charged);
-    return block;
-  }
+  if (auto block = is_of_pages ? take_cached(charged, pinned) : std::nullopt) return block;
   release_cache(charged);
   count_used(charged);
   lock.unlock();
   return make_block(charged);
+}
+
+bool TierPool::is_at_hand(std::uint64_t charged, Pinned pinned) const {
+  return cache_.has(charged) || (pinned_ && pinned == Pinned::kFirst && pinned_->has(charged));
+}
+
+std::optional<Block> TierPool::take_cached(std::uint64_t charged, Pinned pinned) {
+  if (pinned_ && pinned == Pinned::kFirst)
+    if (auto pages = pinned_->take(charged)) return block_of(std::move(*pages), /*is_pinned=*/true);
+  unpin_idle(excess(charged));
+  if (auto pages = cache_.take(charged)) return block_of(std::move(*pages), /*is_pinned=*/false);
+  return std::nullopt;
+}
+
+Block TierPool::block_of(device::PageBlock pages, bool is_pinned) {
+  Block block;
+  count_used(pages.bytes());
+  block.reservation_ = Reservation(shared_from_this(), pages.bytes());
+  block.pages_ = std::move(pages);
+  block.is_pinned_ = is_pinned;
+  block.data_ = block.pages_.data();
+  return block;
 }
 
 std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end) {
@@ -180,17 +240,18 @@ std::optional<Block> TierPool::try_take_in_piece(std::uint64_t charged, End end)
   Block block;
   block.reservation_ = Reservation(shared_from_this(), charged);
   block.data_ = range->data;
-  block.after_ = std::move(range->after);
+  block.order_.after = std::move(range->after);
   return block;
 }
 
-// What has been enqueued for the compute stream so far may use the range, and that comes after copies that read it. A
-// device that is lost says so to whoever uses it next. Where only the order could not be had, nobody may use the range.
-void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept {
-  device::SharedPoint last_use;
+// Whoever has the range next comes after the last copy and the last use; who had it before, and is not over, the arena
+// remembers. A device that is lost says so to whoever uses it next. Where only the order could not be had, nobody may
+// use the range.
+void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) noexcept {
+  device::SharedPoint computed = order.computed;
   try {
-    if (poison_) accelerator_->compute().fill(data, 0xFF, charged);
-    last_use = accelerator_->compute().point();
+    if (poison_) poison_in_piece(data, charged, order);
+    if (poison_ || order.is_in_use) computed = accelerator_->compute().point();
   } catch (const CudaError& error) {
     if (error.cause() != CudaError::Cause::kLost) {
       log::warning(format_bytes(charged) + " of the accelerator's memory are out of use from now on: " + error.what());
@@ -199,11 +260,24 @@ void TierPool::give_back_in_piece(std::byte* data, std::uint64_t charged) noexce
   }
   const Lock lock(mutex_);
   used_bytes_ -= charged;
-  (is_among_small(data) ? small_arena_ : arena_)->give_back(data, std::move(last_use));
+  arena_of(data).give_back(data, {order.copied, std::move(computed)});
 }
 
-bool TierPool::is_among_small(const std::byte* data) const {
-  return data >= accelerator_->memory() + arena_->book().bytes();
+// By the compute stream, which need not have come after those who used the memory before.
+void TierPool::poison_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) {
+  device::Stream& compute = accelerator_->compute();
+  std::vector<device::SharedPoint> after;
+  {
+    const Lock lock(mutex_);
+    after = arena_of(data).after(data);
+  }
+  for (const auto& point : after) compute.wait_for(point);
+  compute.wait_for(order.copied);
+  compute.fill(data, 0xFF, charged);
+}
+
+device::OrderedArena& TierPool::arena_of(const std::byte* data) {
+  return data < accelerator_->memory() + arena_->book().bytes() ? *arena_ : *small_arena_;
 }
 
 bool TierPool::has_place(std::uint64_t bytes) const {
@@ -293,15 +367,29 @@ void TierPool::stop_caching() {
 
 void TierPool::trim() {
   const Lock lock(mutex_);
+  unpin_idle(UINT64_MAX);
   cache_.clear();
+}
+
+// Counts what `charged` more bytes would pass the limit by, together with all that is cached.
+std::uint64_t TierPool::excess(std::uint64_t charged) const {
+  if (limit_bytes_ == kUnlimited) return 0;
+  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + cached() + charged;
+  return wanted > limit_bytes_ ? wanted - limit_bytes_ : 0;
+}
+
+// Adds pages of pinned blocks to the others until those are `bytes`, or all: what is not pinned goes first, since to
+// pin costs more than to map.
+void TierPool::unpin_idle(std::uint64_t bytes) {
+  while (pinned_ && pinned_->idle_bytes() > 0 && cache_.bytes() < bytes) cache_.put(pinned_->unpin_oldest());
 }
 
 // Gives cached pages back until `charged` more bytes stay below the limit together with the rest of the cache. Under
 // the lock: were they unmapped after it, another thread could map its pages first and pass the limit.
 void TierPool::release_cache(std::uint64_t charged) {
-  if (limit_bytes_ == kUnlimited) return;
-  const std::uint64_t wanted = used_bytes_ + foreign_bytes_ + cache_.bytes() + charged;
-  if (wanted > limit_bytes_) cache_.give_back(wanted - limit_bytes_);
+  const std::uint64_t bytes = excess(charged);
+  unpin_idle(bytes);
+  cache_.give_back(bytes);
 }
 
 void TierPool::count_used(std::uint64_t charged) {
@@ -319,9 +407,11 @@ void TierPool::give_bytes(std::uint64_t charged) noexcept {
   used_bytes_ -= charged;
 }
 
-void TierPool::give_pages(device::PageBlock pages) noexcept {
+void TierPool::give_pages(device::PageBlock pages, bool is_pinned) noexcept {
   const Lock lock(mutex_);
   used_bytes_ -= pages.bytes();
+  if (is_pinned && caches_) return pinned_->put(std::move(pages));
+  if (is_pinned) pinned_->unpin(pages);
   if (!caches_) return;  // unmapped here, under the lock, as in release_cache
   cache_.put(std::move(pages));
 }
@@ -338,7 +428,12 @@ std::uint64_t TierPool::foreign_bytes() const {
 
 std::uint64_t TierPool::cached_bytes() const {
   const Lock lock(mutex_);
-  return cache_.bytes();
+  return cached();
+}
+
+std::uint64_t TierPool::pinned_bytes() const {
+  const Lock lock(mutex_);
+  return pinned_ ? pinned_->pinned_bytes() : 0;
 }
 
 std::uint64_t TierPool::peak_used_bytes() const {

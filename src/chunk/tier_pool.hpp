@@ -11,12 +11,14 @@
 // Invariants
 //   * used_bytes() is the sum of all living Reservations of this pool, those inside Blocks included.
 //   * used_bytes() + cached_bytes() <= limit_bytes(), except through take_beyond_limit and shrinking limits.
+//   * A pinned block (page-locked for an accelerator's copies, chunk/pinned_pages.hpp) is given only to who asks for
+//     such, and is unpinned before its pages are anybody else's.
 //   * Blocks of kPageBytes and more start at page boundaries (direct I/O); smaller ones at 64 bytes. In one piece all
 //     start at ArenaBook::kGrain.
-//   * A range of an accelerator's memory is free when its block is, for whoever waits for what the block's after()
-//     says; the compute stream needs not.
+//   * A range of an accelerator's memory is free as soon as its block is, though streams may still work on it: the next
+//     block there knows the points behind that work, and every stream that works on it comes after them.
 //
-// Threading: thread-safe (one leaf mutex). Units: bytes.
+// Threading: thread-safe (one leaf mutex, held while memory is pinned). Units: bytes.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +31,7 @@
 
 #include "base/tier.hpp"
 #include "chunk/page_cache.hpp"
+#include "chunk/pinned_pages.hpp"
 #include "device/accelerator.hpp"
 #include "device/ordered_arena.hpp"
 #include "device/page_block.hpp"
@@ -77,21 +80,40 @@ class Block {
   std::uint64_t bytes() const { return reservation_.bytes(); }
   TierPool* pool() const { return reservation_.pool(); }
   explicit operator bool() const { return data_ != nullptr; }
-  // Makes all its bytes zero; in the order of the compute stream where it is an accelerator's.
+  // Makes all its bytes zero; by the compute stream, which begins to use it, where it is an accelerator's.
   void clear();
-  // What copies into it come after, of an accelerator's memory.
-  const std::vector<device::SharedPoint>& after() const { return after_; }
+  // Pins its pages for an accelerator's copies, if they are not yet and its pool does that (TierPool::pin_with).
+  void pin();
+
+  // ---- of an accelerator's memory: the order in which streams work on it. All but end_use throw CudaError.
+  // Lets the compute stream use it, after those who had the memory before. Without effect elsewhere, or twice.
+  void begin_use();
+  // Says that these uses end with `end`, a point of the compute stream; null: have ended. As long as nobody has said so
+  // they end with all that has been enqueued there.
+  void end_use(device::SharedPoint end) noexcept;
+  // Copy over a link: into this block, which nobody has used yet, after those who had the memory before, or out of it
+  // after its last use. The compute stream comes after a copy into it where it is told to (start_after).
+  device::Ticket copy_from(const std::byte* source, std::uint64_t bytes, device::LinkQueue& link);
+  device::Ticket copy_to(std::byte* target, std::uint64_t bytes, device::LinkQueue& link);
+
   // True where it was taken although its tier had no place for it.
   bool is_besides() const { return besides_ != nullptr; }
 
  private:
   friend class TierPool;
+  struct Order {
+    std::vector<device::SharedPoint> after;  // points of those who had the memory before, until somebody waits for them
+    device::SharedPoint copied;              // the end of the last copy, which comes after all before it
+    device::SharedPoint computed;            // the end of the compute stream's last use
+    bool is_in_use = true;                   // which has not been said to have ended
+  };
   void give_back() noexcept;
 
   Reservation reservation_;
   device::PageBlock pages_;  // large blocks of host memory
+  bool is_pinned_ = false;
   std::byte* data_ = nullptr;
-  std::vector<device::SharedPoint> after_;
+  Order order_;
   std::shared_ptr<std::byte> besides_;
 };
 
@@ -99,6 +121,9 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
  public:
   static constexpr std::uint64_t kUnlimited = UINT64_MAX;
   using End = device::ArenaBook::End;
+  // What a request says to free blocks that are pinned. Never: whoever copies from and to memory by himself, as torch
+  // does, may give it back while a copy from pinned memory has not ended.
+  enum class Pinned { kNever, kFirst };
 
   // `measure_foreign`, if given, says how many bytes of the tier are used by what is no block (libraries, heap); it is
   // asked before new pages are mapped, and the largest answer stays reserved, with `slack_bytes` for what they grow by
@@ -109,7 +134,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // A pool that only counts: its blocks have no memory.
   static std::shared_ptr<TierPool> create_hollow(Tier tier, std::uint64_t limit_bytes);
   // A pool over an accelerator's memory, or as many of its pages as the limit says, of which `small_bytes` (whole
-  // pages) are for small blocks alone.
+  // pages) are for small blocks alone. What the accelerator keeps for libraries counts as foreign, on top.
   static std::shared_ptr<TierPool> create_in_one_piece(Tier tier, std::uint64_t limit_bytes,
                                                        std::shared_ptr<device::Accelerator> accelerator,
                                                        std::uint64_t small_bytes = 0);
@@ -120,7 +145,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   // Takes a block of at least `bytes` (> 0), first from the cache of freed blocks, then from the system after giving
   // cached blocks back as far as the limit demands; of an accelerator's memory, from that end. Empty when it does not
   // fit, or has no place. Throws CudaError when the accelerator is lost.
-  std::optional<Block> try_take(std::uint64_t bytes, End end = End::kHigh);
+  std::optional<Block> try_take(std::uint64_t bytes, End end = End::kHigh, Pinned pinned = Pinned::kNever);
 
   // Takes a block although the limit is passed, or has no place: for the pass that measures what would be enough
   // (docs/design.md, "Refusal"). An empty one when an accelerator has no more memory.
@@ -131,6 +156,10 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
 
   // Returns how many bytes must be freed before `bytes` more would fit; 0 when they fit now.
   std::uint64_t shortfall(std::uint64_t bytes) const;
+
+  // Lets blocks of host memory be pinned by `pinner`, up to `limit_bytes` of them in all. REQUIRES: called at most
+  // once, before blocks are taken.
+  void pin_with(std::shared_ptr<device::HostPinner> pinner, std::uint64_t limit_bytes = kUnlimited);
 
   // ---- memory in one piece
   bool is_one_piece() const { return accelerator_ != nullptr; }
@@ -165,9 +194,10 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
 
   Tier tier() const { return tier_; }
   std::uint64_t limit_bytes() const { return limit_bytes_; }
-  std::uint64_t used_bytes() const;     // reservations, foreign bytes excluded
-  std::uint64_t foreign_bytes() const;  // what is reserved for others: the most that was measured, and the slack
-  std::uint64_t cached_bytes() const;
+  std::uint64_t used_bytes() const;       // reservations, foreign bytes excluded
+  std::uint64_t foreign_bytes() const;    // what is reserved for others: the most that was measured, and the slack
+  std::uint64_t cached_bytes() const;     // pinned ones included
+  std::uint64_t pinned_bytes() const;     // of used and cached ones
   std::uint64_t peak_used_bytes() const;  // since reset_peak
   std::uint64_t library_bytes() const;    // foreign bytes without the slack
   // What the tier really holds for all, slack excluded: now, and the most since reset_peak.
@@ -187,14 +217,22 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
            std::uint64_t slack_bytes);
   Block make_block(std::uint64_t charged);
   std::optional<Block> try_take_in_piece(std::uint64_t charged, End end);
-  void give_back_in_piece(std::byte* data, std::uint64_t charged) noexcept;
-  bool is_among_small(const std::byte* data) const;
+  void give_back_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order) noexcept;
+  void poison_in_piece(std::byte* data, std::uint64_t charged, const Block::Order& order);
+  device::OrderedArena& arena_of(const std::byte* data);
   bool fits(std::uint64_t charged) const;
+  bool is_at_hand(std::uint64_t charged, Pinned pinned) const;
+  std::optional<Block> take_cached(std::uint64_t charged, Pinned pinned);
+  Block block_of(device::PageBlock pages, bool is_pinned);
+  bool pin(const device::PageBlock& pages);
+  std::uint64_t cached() const { return cache_.bytes() + (pinned_ ? pinned_->idle_bytes() : 0); }
+  std::uint64_t excess(std::uint64_t charged) const;
+  void unpin_idle(std::uint64_t bytes);
   void release_cache(std::uint64_t charged);
   void count_used(std::uint64_t charged);
   void note_peaks();
   void give_bytes(std::uint64_t charged) noexcept;
-  void give_pages(device::PageBlock pages) noexcept;
+  void give_pages(device::PageBlock pages, bool is_pinned) noexcept;
 
   const Tier tier_;
   const std::uint64_t limit_bytes_;
@@ -211,6 +249,7 @@ class TierPool : public std::enable_shared_from_this<TierPool> {
   std::uint64_t peak_used_bytes_ = 0;
   std::uint64_t peak_held_bytes_ = 0;
   PageCache cache_;
+  std::optional<PinnedPages> pinned_;
   std::optional<device::OrderedArena> arena_, small_arena_;  // over the accelerator's memory, and over its high end
 };
 

@@ -6,8 +6,8 @@
 //
 // Invariants
 //   * Every call returns 0 or CUDA's error number, which failure() and error_text() explain.
-//   * Nothing waits for the device but wait_event(), synchronize(), allocate(), free(), and a copy from or to pageable
-//     memory, which CUDA stages.
+//   * Nothing waits for the device but wait_event(), synchronize(), allocate(), free(), register_host(),
+//     unregister_host(), and a copy from or to pageable memory, which CUDA stages.
 //
 // Threading: thread-safe. A thread belongs to device 0 until it calls set_device(), which launches of kernels go by; no
 // other call leaves a thread elsewhere than it was. Units: bytes.
@@ -59,8 +59,9 @@ class CudaCalls {
 
   virtual int allocate(int device, void*& memory, std::uint64_t bytes) = 0;
   virtual int free(void* memory) = 0;
-  virtual int register_host(void* memory, std::uint64_t bytes) = 0;
-  virtual int unregister_host(void* memory) = 0;
+  // Pins whole pages of the host for copies of every device, and takes that back; either may wait for `device`.
+  virtual int register_host(int device, void* memory, std::uint64_t bytes) = 0;
+  virtual int unregister_host(int device, void* memory) = 0;
 
   virtual int create_stream(int device, StreamHandle& stream) = 0;
   virtual int destroy_stream(StreamHandle stream) = 0;

@@ -51,15 +51,18 @@ const CudaPlugin& CudaPlugin::open() {
   return kPlugin;
 }
 
-CudaPlugin::CudaPlugin(const std::string& path) : path_(path), library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+Plugin::Plugin(const std::string& path, Scope scope)
+    : path_(path), library_(dlopen(path.c_str(), RTLD_NOW | (scope == Scope::kGlobal ? RTLD_GLOBAL : RTLD_LOCAL))) {
   if (!library_) refuse(path_, loader_error());
   const auto interface = reinterpret_cast<const char* (*)()>(symbol("asterias_cuda_interface"));
   if (const std::string_view theirs = interface(); theirs != ASTERIAS_PLUGIN_INTERFACE)
     refuse(path_, "it is of another build (" + std::string(theirs) + ", this is " ASTERIAS_PLUGIN_INTERFACE ")");
-  calls_ = reinterpret_cast<CudaCalls* (*)()>(symbol("asterias_cuda_calls"))();
 }
 
-void* CudaPlugin::symbol(const char* name) const {
+CudaPlugin::CudaPlugin(const std::string& path)
+    : plugin_(path), calls_(reinterpret_cast<CudaCalls* (*)()>(symbol("asterias_cuda_calls"))()) {}
+
+void* Plugin::symbol(const char* name) const {
   void* const found = dlsym(library_, name);
   if (!found) refuse(path_, "it has no " + std::string(name));
   return found;

@@ -18,6 +18,24 @@
 
 namespace asterias::device {
 
+// A shared object of this build.
+class Plugin {
+ public:
+  // Whose symbols others may find that are opened later: torch's libraries look for one another's.
+  enum class Scope { kLocal, kGlobal };
+
+  // Throws CudaError (kNoPlugin) where it cannot be opened or is of another build.
+  explicit Plugin(const std::string& path, Scope scope = Scope::kLocal);
+
+  const std::string& path() const { return path_; }
+  // Finds what the plugin exports as `name`; throws CudaError (kNoPlugin).
+  void* symbol(const char* name) const;
+
+ private:
+  std::string path_;
+  void* library_ = nullptr;
+};
+
 class CudaPlugin {
  public:
   // Says whether libcuda.so.1, the driver's part for programs, can be opened. Asks once per process.
@@ -31,14 +49,11 @@ class CudaPlugin {
   explicit CudaPlugin(const std::string& path);
 
   CudaCalls& calls() const { return *calls_; }
-  const std::string& path() const { return path_; }
-
-  // Finds what the plugin exports as `name`; throws CudaError (kNoPlugin).
-  void* symbol(const char* name) const;
+  const std::string& path() const { return plugin_.path(); }
+  void* symbol(const char* name) const { return plugin_.symbol(name); }
 
  private:
-  std::string path_;
-  void* library_ = nullptr;
+  Plugin plugin_;
   CudaCalls* calls_ = nullptr;
 };
 

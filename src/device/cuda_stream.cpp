@@ -11,7 +11,7 @@ namespace {
 // event may be recorded anew, elsewhere, once nobody holds the point.
 class CudaPoint final : public StreamPoint {
  public:
-  CudaPoint(std::shared_ptr<CudaEvents> events, StreamHandle stream) : events_(std::move(events)) {
+  CudaPoint(std::shared_ptr<CudaEvents> events, StreamHandle stream) : events_(std::move(events)), stream_(stream) {
     event_ = events_->take();
     const int error = events_->device().calls().record_event(event_, stream);
     if (error == 0) return;
@@ -21,6 +21,7 @@ class CudaPoint final : public StreamPoint {
   ~CudaPoint() override { events_->give_back(event_); }
 
   EventHandle event() const { return event_; }
+  bool is_of(StreamHandle stream) const { return stream_.driver_stream == stream.driver_stream; }
   bool is_of(const CudaDevice& device) const { return &events_->device() == &device; }
 
   bool reached() const override {
@@ -34,6 +35,7 @@ class CudaPoint final : public StreamPoint {
 
  private:
   const std::shared_ptr<CudaEvents> events_;
+  const StreamHandle stream_;
   EventHandle event_;
 };
 
@@ -72,9 +74,8 @@ CudaStream::CudaStream(std::shared_ptr<CudaEvents> events, StreamHandle foreign)
 
 // A device that is lost says so to whoever waits for a ticket; here nobody could be told.
 CudaStream::~CudaStream() {
-  if (!is_own_) return;
   device_.calls().synchronize(stream_);
-  device_.calls().destroy_stream(stream_);
+  if (is_own_) device_.calls().destroy_stream(stream_);
 }
 
 SharedPoint CudaStream::point() { return std::make_shared<const CudaPoint>(events_, stream_); }
@@ -84,11 +85,16 @@ void CudaStream::wait_for(const SharedPoint& point) {
   const auto* const of_cuda = dynamic_cast<const CudaPoint*>(point.get());
   if (!of_cuda || !of_cuda->is_of(device_))
     throw StateError(StateError::Cause::kBug, "a CUDA stream was told to wait for a point of another device");
+  if (of_cuda->is_of(stream_)) return;
   device_.check(device_.calls().stream_wait_event(stream_, of_cuda->event()), "waiting between streams");
 }
 
 void CudaStream::fill(std::byte* memory, std::uint8_t byte, std::uint64_t bytes) {
   if (bytes > 0) device_.check(device_.calls().fill(memory, byte, bytes, stream_), "filling memory");
+}
+
+void CudaStream::copy(std::byte* to, const std::byte* from, std::uint64_t bytes) {
+  if (bytes > 0) device_.check(device_.calls().copy(to, from, bytes, stream_), "copying within the device");
 }
 
 }  // namespace asterias::device

@@ -36,12 +36,13 @@ class CudaStream final : public Stream {
   explicit CudaStream(std::shared_ptr<CudaEvents> events);
   // Adopts the stream of another library (torch's current one), which must outlive this.
   CudaStream(std::shared_ptr<CudaEvents> events, StreamHandle foreign);
-  ~CudaStream() override;  // waits for what was enqueued into its own stream
+  ~CudaStream() override;  // waits for what was enqueued, into another library's stream, too
 
   StreamHandle handle() const override { return stream_; }
   SharedPoint point() override;
   void wait_for(const SharedPoint& point) override;
   void fill(std::byte* memory, std::uint8_t byte, std::uint64_t bytes) override;
+  void copy(std::byte* to, const std::byte* from, std::uint64_t bytes) override;
 
  private:
   const std::shared_ptr<CudaEvents> events_;

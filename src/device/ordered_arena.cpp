@@ -19,34 +19,42 @@ bool is_reached(const StreamPoint& point) noexcept {
 
 }  // namespace
 
-// What was given back is not taken from pending_ when it is handed out: its point may not have been reached when the
-// new owner gives it back, too. So all that overlap are asked, and there are no more than have not been reached.
 std::optional<OrderedArena::Range> OrderedArena::take(std::uint64_t bytes, ArenaBook::End end) {
   const std::optional<std::uint64_t> offset = book_.take(bytes, end);
   if (!offset) return std::nullopt;
-  Range range{memory_ + *offset, book_.bytes_at(*offset), {}};
-  const std::uint64_t range_end = *offset + range.bytes;
-  for (auto entry = pending_.begin(); entry != pending_.end() && entry->first < range_end;) {
-    const bool overlaps = entry->second.end > *offset;
+  const std::uint64_t taken = book_.bytes_at(*offset);
+  return Range{memory_ + *offset, taken, points_within(*offset, *offset + taken)};
+}
+
+std::vector<SharedPoint> OrderedArena::after(const std::byte* data) {
+  const auto offset = static_cast<std::uint64_t>(data - memory_);
+  return points_within(offset, offset + book_.bytes_at(offset));
+}
+
+// What was given back is not taken from pending_ when it is handed out: its point may not have been reached when the
+// new owner gives it back, too. So all that overlap are asked, and there are no more than have not been reached.
+std::vector<SharedPoint> OrderedArena::points_within(std::uint64_t begin, std::uint64_t end) {
+  std::vector<SharedPoint> points;
+  for (auto entry = pending_.begin(); entry != pending_.end() && entry->first < end;) {
+    const bool overlaps = entry->second.end > begin;
     if (overlaps && is_reached(*entry->second.point)) {
       entry = pending_.erase(entry);
       continue;
     }
     const auto& point = entry->second.point;
-    if (overlaps && std::find(range.after.begin(), range.after.end(), point) == range.after.end())
-      range.after.push_back(point);
+    if (overlaps && std::find(points.begin(), points.end(), point) == points.end()) points.push_back(point);
     ++entry;
   }
-  return range;
+  return points;
 }
 
-void OrderedArena::give_back(std::byte* data, SharedPoint last_use) {
+void OrderedArena::give_back(std::byte* data, std::initializer_list<SharedPoint> last_uses) {
   const auto offset = static_cast<std::uint64_t>(data - memory_);
   const std::uint64_t bytes = book_.bytes_at(offset);
   book_.give_back(offset);
-  if (!last_use) return;
   if (pending_.size() >= drop_at_) drop_reached();
-  pending_.emplace(offset, Pending{offset + bytes, std::move(last_use)});
+  for (const SharedPoint& point : last_uses)
+    if (point) pending_.emplace(offset, Pending{offset + bytes, point});
 }
 
 // Asks all of them each time their number has doubled, so each point is asked a few times in its life.

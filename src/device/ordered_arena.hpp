@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <vector>
@@ -32,13 +33,15 @@ class OrderedArena {
 
   OrderedArena(std::byte* memory, std::uint64_t bytes) : memory_(memory), book_(bytes) {}
 
-  // As ArenaBook::take. Every stream that uses the range waits for all of `after` first; the stream that they are of
-  // may skip it.
+  // As ArenaBook::take. The stream that uses the range first waits for all of `after`.
   std::optional<Range> take(std::uint64_t bytes, ArenaBook::End end);
 
-  // Gives back what take() returned at `data`. `last_use`: a point behind the last work on it; null where there is none
-  // or it has ended. Throws StateError (kBug) for any other address.
-  void give_back(std::byte* data, SharedPoint last_use);
+  // Finds what take() would say now of the range that it returned at `data`.
+  std::vector<SharedPoint> after(const std::byte* data);
+
+  // Gives back what take() returned at `data`. `last_uses`: points behind all work on it since; null ones have been
+  // reached. Throws StateError (kBug) for any other address.
+  void give_back(std::byte* data, std::initializer_list<SharedPoint> last_uses);
 
   const ArenaBook& book() const { return book_; }
   std::size_t num_pending() const { return pending_.size(); }  // parts of memory with a point
@@ -49,6 +52,7 @@ class OrderedArena {
     SharedPoint point;
   };
 
+  std::vector<SharedPoint> points_within(std::uint64_t begin, std::uint64_t end);
   void drop_reached();
 
   std::byte* const memory_;

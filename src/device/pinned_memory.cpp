@@ -1,23 +1,14 @@
 #include "device/pinned_memory.hpp"
 
-#include <string>
-
-#include "base/byte_size.hpp"
-#include "base/log.hpp"
+#include <utility>
 
 namespace asterias::device {
 
-PinnedMemory::PinnedMemory(CudaCalls& calls, std::uint64_t bytes) : calls_(calls), pages_(bytes) {
-  if (bytes == 0) return;
-  const int error = calls_.register_host(pages_.data(), bytes);
-  is_pinned_ = error == 0;
-  if (!is_pinned_)
-    log::warning("host memory of " + format_bytes(bytes) + " could not be pinned (" + calls_.error_text(error) +
-                 "): copies to and from the device are slower; raise `ulimit -l` or lower tiers.cpu.pinned_limit");
-}
+PinnedMemory::PinnedMemory(std::shared_ptr<HostPinner> pinner, std::uint64_t bytes)
+    : pinner_(std::move(pinner)), pages_(bytes), is_pinned_(bytes > 0 && pinner_->pin(pages_.data(), bytes)) {}
 
 PinnedMemory::~PinnedMemory() {
-  if (is_pinned_) calls_.unregister_host(pages_.data());
+  if (is_pinned_) pinner_->unpin(pages_.data(), pages_.bytes());
 }
 
 }  // namespace asterias::device

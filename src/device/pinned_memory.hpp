@@ -1,26 +1,22 @@
-// Host memory that an accelerator reads and writes by itself: a mapping of our own, registered with the driver once.
+// Host memory that is pinned from the start and for good: what benchmarks and tests copy from and to.
 //
-// cudaHostAlloc lost: it rounds sizes up, and its memory shows in no count of ours; here pages are a PageBlock like all
-// others, and a limit is met to the page. A registered range is never given back in parts: the driver would go on
-// reading and writing the pages that it once pinned. Who lies where within is ArenaBook's.
-//
-// Where the driver or the system refuses to pin (ulimit -l, a container), the memory is there all the same and one log
-// line says that copies take the slow way.
+// The runtime's own blocks are pinned when they are first copied (chunk/pinned_pages.hpp).
 //
 // Threading: immutable once made. Units: bytes, multiples of kPageBytes.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
-#include "device/cuda_calls.hpp"
+#include "device/host_pinner.hpp"
 #include "device/page_block.hpp"
 
 namespace asterias::device {
 
 class PinnedMemory {
  public:
-  // Maps, populates and registers `bytes`. Throws std::bad_alloc when the kernel refuses the memory itself.
-  PinnedMemory(CudaCalls& calls, std::uint64_t bytes);
+  // Maps, populates and pins `bytes`. Throws std::bad_alloc when the kernel refuses the memory itself.
+  PinnedMemory(std::shared_ptr<HostPinner> pinner, std::uint64_t bytes);
   PinnedMemory(const PinnedMemory&) = delete;
   PinnedMemory& operator=(const PinnedMemory&) = delete;
   ~PinnedMemory();  // REQUIRES: no copy from or to it is under way
@@ -30,9 +26,9 @@ class PinnedMemory {
   bool is_pinned() const { return is_pinned_; }
 
  private:
-  CudaCalls& calls_;
+  const std::shared_ptr<HostPinner> pinner_;
   const PageBlock pages_;
-  bool is_pinned_ = false;
+  const bool is_pinned_;
 };
 
 }  // namespace asterias::device

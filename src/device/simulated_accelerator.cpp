@@ -21,6 +21,9 @@ class HostStream final : public Stream {
   void fill(std::byte* memory, std::uint8_t byte, std::uint64_t bytes) override {
     if (bytes > 0) std::memset(memory, byte, bytes);
   }
+  void copy(std::byte* to, const std::byte* from, std::uint64_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
 };
 
 class SimulatedLink final : public LinkQueue {
@@ -37,6 +40,13 @@ class SimulatedLink final : public LinkQueue {
   CopyStream stream_;
 };
 
+// The links copy from and to any memory alike.
+class SimulatedPinner final : public HostPinner {
+ public:
+  bool pin(std::byte*, std::uint64_t) override { return true; }
+  void unpin(std::byte*, std::uint64_t) noexcept override {}
+};
+
 class SimulatedAccelerator final : public Accelerator {
  public:
   explicit SimulatedAccelerator(const SimulatedOptions& options)
@@ -47,12 +57,15 @@ class SimulatedAccelerator final : public Accelerator {
   const std::string& name() const override { return name_; }
   std::byte* memory() const override { return memory_.data(); }
   std::uint64_t memory_bytes() const override { return memory_.bytes(); }
+  bool is_host_memory() const override { return true; }
   std::shared_ptr<std::byte> take_besides(std::uint64_t bytes) override {
     const auto pages = std::make_shared<const PageBlock>(round_up(bytes, kPageBytes));
     return {pages, pages->data()};
   }
+  std::uint64_t reserved_bytes() const override { return 0; }
   std::uint64_t library_bytes() const override { return 0; }
   void adopt_thread() override {}
+  std::shared_ptr<HostPinner> host_pinner() override { return host_pinner_; }
   Stream& compute() override { return compute_; }
   LinkQueue& to_device() override { return to_device_; }
   LinkQueue& to_host() override { return to_host_; }
@@ -60,6 +73,7 @@ class SimulatedAccelerator final : public Accelerator {
  private:
   const std::string name_ = "simulated";
   const PageBlock memory_;
+  const std::shared_ptr<HostPinner> host_pinner_ = std::make_shared<SimulatedPinner>();
   HostStream compute_;
   SimulatedLink to_device_, to_host_;
 };

@@ -3,10 +3,9 @@
 namespace asterias::evict {
 
 void EarlyUpdates::make_ready(std::size_t place, const UpdatePipeline::Lists& lists) {
-  if (num_ordered_ == 0 && std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
   if (place >= chunks_.size()) chunks_.resize(place + 1);
   discard(place);
-  if (lists.empty()) return;
+  if (lists.empty() || lists.tier() != Tier::kCpu) return;
   chunks_[place].lists = lists;
   chunks_[place].is_ready = true;
   pending_.push_back(place);
@@ -44,15 +43,6 @@ void EarlyUpdates::discard(std::size_t place) {
 
 void EarlyUpdates::discard_all() {
   for (std::size_t place = 0; place < chunks_.size(); ++place) discard(place);
-}
-
-const std::vector<std::size_t>& EarlyUpdates::order(std::size_t count) {
-  if (num_ordered_ == count) return order_;
-  std::erase_if(order_, [&](std::size_t place) { return place >= count; });
-  for (std::size_t place = 0; place < count; ++place)
-    if (std::find(order_.begin(), order_.end(), place) == order_.end()) order_.push_back(place);
-  num_ordered_ = count;
-  return order_;
 }
 
 }  // namespace asterias::evict

@@ -30,8 +30,8 @@ class EarlyUpdates {
   EarlyUpdates& operator=(const EarlyUpdates&) = delete;
   ~EarlyUpdates() { discard_all(); }
 
-  // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty: it may
-  // not, and this is only to be remembered.
+  // The gradients of the chunk at this place are final. Its update, which uses `lists`, may be computed; empty, or on
+  // the compute tier: it may not.
   void make_ready(std::size_t place, const UpdatePipeline::Lists& lists);
   bool is_pending() const { return !pending_.empty(); }
 
@@ -67,10 +67,6 @@ class EarlyUpdates {
   void discard(std::size_t place);
   void discard_all();
 
-  // The order in which `count` chunks are updated, the same for ever: as they were ready the first time, so that what
-  // is wanted first is fetched first; then those that never were.
-  const std::vector<std::size_t>& order(std::size_t count);
-
  private:
   static constexpr std::size_t kMostTries = 16;
   // Looking for room costs as much as a small operator: where there was none, there is none for a while.
@@ -90,8 +86,6 @@ class EarlyUpdates {
   std::vector<Chunk> chunks_;         // by place
   std::vector<std::size_t> pending_;  // places that are ready and not done
   int num_waits_ = 0;
-  std::vector<std::size_t> order_;
-  std::size_t num_ordered_ = 0;
 };
 
 }  // namespace asterias::evict

@@ -13,5 +13,7 @@ inline constexpr int kScannedUses = 64;
 inline constexpr int kMostPassedOver = 1024;
 // What is used within so many operators is not worth cleaning: it will be there, and may be written.
 inline constexpr Moment kNearMoments = 16;
+// For what is born within so many operators room is cleaned.
+inline constexpr Moment kBirthMoments = 64;
 
 }  // namespace asterias::evict

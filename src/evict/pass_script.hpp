@@ -33,6 +33,7 @@ struct PassScript {
     bool held = false;                    // pinned for good: buffers, and activations that are kept
     bool is_of_pass = false;              // as Resident::is_of_pass
     std::array<bool, kNumTiers> there{};  // when the script began; nowhere: born later
+    Tier update_tier = Tier::kCpu;        // where the chunk is updated
   };
 
   enum class What : std::uint8_t {
@@ -93,7 +94,8 @@ struct PassScript {
                         resident.blank,
                         resident.kept,
                         resident.is_of_pass(),
-                        {}});
+                        {},
+                        resident.update_tier});
     return at->second;
   }
 };

@@ -1,6 +1,8 @@
 #include "evict/recorded_step.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <fstream>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -51,6 +53,7 @@ Json rates_json(const SimulatedTiers& tiers) {
 Json actor_json(const PassScript::Actor& actor) {
   Json json{{"id", actor.id}, {"kind", content_kind_name(actor.kind)}, {"bytes", actor.bytes}, {"chunk", actor.chunk}};
   if (actor.update_index >= 0) json["update_index"] = actor.update_index;
+  if (actor.update_tier != Tier::kCpu) json["update_tier"] = tier_name(actor.update_tier);
   if (actor.blank) json["blank"] = true;
   if (actor.held) json["held"] = true;
   if (actor.is_of_pass) json["is_of_pass"] = true;
@@ -181,6 +184,12 @@ Tier tier_among(const SimulatedTiers& tiers, const Part& part) {
   return tier;
 }
 
+Tier memory_tier_among(const SimulatedTiers& tiers, const Part& part) {
+  const Tier tier = tier_among(tiers, part);
+  if (tier == Tier::kNvme) part.fail("is the drive, where nothing is updated");
+  return tier;
+}
+
 PassScript::Actor read_actor(const Part& part, const SimulatedTiers& tiers) {
   PassScript::Actor actor{};
   actor.id = part.at("id").count();
@@ -190,6 +199,7 @@ PassScript::Actor read_actor(const Part& part, const SimulatedTiers& tiers) {
   const bool is_updated = part.has("update_index");
   actor.update_index = is_updated ? static_cast<std::int64_t>(part.at("update_index").count(1U << 30)) : -1;
   if (is_updated && actor.kind == ContentKind::kActivation) part.fail("is an activation with an \"update_index\"");
+  if (part.has("update_tier")) actor.update_tier = memory_tier_among(tiers, part.at("update_tier"));
   actor.blank = part.has("blank") && part.at("blank").flag();
   actor.held = part.has("held") && part.at("held").flag();
   actor.is_of_pass = part.has("is_of_pass") && part.at("is_of_pass").flag();
@@ -280,6 +290,13 @@ std::string to_json(const RecordedStep& step) {
   for (const auto& update : script.updates)
     json["update_ns"].push_back(update.count > 0 ? Json(update.ns) : Json(nullptr));
   return json.dump() + "\n";
+}
+
+void save(const RecordedStep& step, const std::string& path) {
+  std::ofstream file(path);
+  file << to_json(step);
+  file.close();
+  if (!file) throw IoError(errno, path, 0, "write");
 }
 
 RecordedStep recorded_step_from_json(const std::string& text, const std::string& name) {

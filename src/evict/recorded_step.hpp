@@ -27,6 +27,8 @@ struct RecordedStep {
 
 // One JSON object.
 std::string to_json(const RecordedStep& step);
+// Writes it to a file. Throws IoError.
+void save(const RecordedStep& step, const std::string& path);
 
 // Throws ConfigError saying what is wrong and where. `name` is the file's, for the message.
 RecordedStep recorded_step_from_json(const std::string& text, const std::string& name);

@@ -24,6 +24,11 @@ constexpr std::size_t kMostOperatorRooms = std::size_t{1} << 16;
 // A script takes memory of the budget's: this bounds it at some MiB, dozens of passes of a large model.
 constexpr std::size_t kMostScriptEvents = std::size_t{1} << 19;
 
+// The update of a chunk elsewhere is another one.
+std::uint64_t hash_of_update(std::uint32_t place, Tier tier) {
+  return std::uint64_t{place} * kNumTiers + static_cast<std::uint64_t>(index_of(tier));
+}
+
 }  // namespace
 
 Residency::Residency(chunk::Hierarchy hierarchy, std::shared_ptr<const EvictionPolicy> policy, int look_ahead,
@@ -80,6 +85,7 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   resident->made_by = operator_name_;
   resident->last_use = resident->on(tier).arrival = ++clock_;
   resident->tenants.push_back(tenant);
+  resident->crosses_link = tier == Tier::kGpu;
   resident->on(tier).block = std::move(block);
   books_.adopt(*resident, tier);
   activation_bytes_ += resident->bytes;
@@ -164,6 +170,7 @@ void Residency::destroy(Resident* resident) {
 }
 
 void Residency::enter(Resident& resident, Tier tier) {
+  resident.crosses_link |= tier == Tier::kGpu;
   resident.on(tier).arrival = ++clock_;
   books_.enter(resident, tier);
   if (recorder_) recorder_->enter(resident, tier);
@@ -198,6 +205,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   try {
     start_bring(resident, tier, Access::kRead);
     await(resident, tier, Access::kWrite);
+    resident->on(tier).block.begin_use();
     claim(resident, tier, Access::kWrite);
     block = std::move(resident->on(tier).block);
     resident->on(tier).reader.reset();
@@ -221,13 +229,11 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
   for (const Want& want : wants) refuse_two_places(want, tier);
-  for (const Want& want : wants) {
-    pin(want.resident, tier);
-    touch(want, tier);
-    if (is_scripting())
+  pin_all(wants, tier);
+  if (is_scripting())
+    for (const Want& want : wants)
       script_->add(want.access == Access::kRead ? PassScript::What::kRead : PassScript::What::kWrite, *want.resident,
                    tier);
-  }
   note_need(tier, 0);
   try {
     bring(wants, tier);
@@ -243,12 +249,45 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
   for (const Want& want : wants) claim(want.resident, tier, want.access);  // only now: a failed acquire loses no bytes
 }
 
+// As acquire, but without effect where there is no room. What is only tried is no need.
+bool Residency::try_acquire(std::span<const Want> wants, Tier tier) {
+  const WithoutExcess strict(measuring_);
+  pin_all(wants, tier);
+  try {
+    bring(wants, tier);
+  } catch (const OutOfMemory&) {
+    return false;
+  }
+  for (const Want& want : wants) claim(want.resident, tier, want.access);
+  return true;
+}
+
+// In one piece, state that lies about must leave the largest operator a place: what fits besides that only.
+bool Residency::can_pin(std::span<const Want> wants, Tier tier) const {
+  const auto& pool = hierarchy_.pool(tier);
+  std::uint64_t bytes = unmovable_bytes(tier) + books_.pinned_bytes(tier);
+  for (const Want& want : wants) {
+    if (want.resident->on(tier).pins == 0) bytes += want.resident->bytes;
+    for (const Tier other : hierarchy_.levels())
+      if (other != tier && want.resident->on(other).pins > 0) return false;
+  }
+  return bytes + (pool.is_one_piece() ? working_set_bytes(tier) : 0) <= pool.limit_bytes();
+}
+
+void Residency::pin_all(std::span<const Want> wants, Tier tier) {
+  for (const Want& want : wants) {
+    pin(want.resident, tier);
+    touch(want, tier);
+  }
+}
+
 // REQUIRES: all are pinned. After an exception none is.
 void Residency::bring(std::span<const Want> wants, Tier tier) {
   try {
     for (const Want& want : wants) start_bring(want.resident, tier, want.access);
     run_ahead();  // behind what is wanted at once
     for (const Want& want : wants) await(want.resident, tier, want.access);
+    for (const Want& want : wants) want.resident->on(tier).block.begin_use();
   } catch (...) {
     let_go(wants, tier);
     throw;
@@ -270,7 +309,8 @@ void Residency::bring_around(std::uint64_t room_bytes, std::span<const Want> wan
   };
   if (room_bytes > 0) try {
       const WithoutExcess strict(measuring_);
-      const chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh);
+      chunk::Block room = take_room(room_bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever);
+      room.end_use(nullptr);  // nobody uses it
       pin_all();
       return bring(wants, tier);
     } catch (const OutOfMemory&) {
@@ -301,8 +341,12 @@ void Residency::refuse_two_places(const Want& want, Tier tier) const {
 
 void Residency::release(std::span<const Want> wants, Tier tier) noexcept {
   const Lock lock(mutex_);
+  const bool is_computed = tier == hierarchy_.compute_tier();
+  const auto end = is_computed ? hierarchy_.end_of_uses() : std::nullopt;  // one for all of them
   for (const Want& want : wants) {
     if (want.access != Access::kRead) invalidate_others(want.resident, tier);  // read elsewhere since, written here
+    Copy& copy = want.resident->on(tier);
+    if (end && copy.pins == 1) copy.block.end_use(*end);
     unpin(want.resident, tier);
   }
 }
@@ -364,10 +408,11 @@ void Residency::stay(Resident* resident) {
 // An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
-  copy.block = take_room_for(*resident, tier);
+  auto block = take_room_for(*resident, tier);
+  if (access != Access::kOverwrite) block.clear();
+  copy.block = std::move(block);
   enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
-  copy.block.clear();
   become_current(resident, tier);
 }
 
@@ -403,12 +448,13 @@ void Residency::start_fetch(Resident* resident, Tier from, Tier to) {
   start_move(resident, from, to, false, std::move(ticket));
 }
 
-// Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too.
+// Waits for the bytes to arrive, or has the accelerator wait; a writer waits for those who read them, too, and for what
+// is fetched from here.
 void Residency::await(Resident* resident, Tier tier, Access access) {
   if (auto& reader = resident->on(tier).reader; access != Access::kRead && reader) wait_for_reader(*reader, tier);
   auto& move = resident->move;
   if (!move || (move->to != tier && access == Access::kRead)) return;
-  if (move->ticket.done() || !follow(resident)) finish_move(resident);
+  if (move->ticket.done() || move->to != tier || !follow(resident)) finish_move(resident);
 }
 
 // Makes a writer's copy the only one. REQUIRES: awaited. Cannot fail.
@@ -546,15 +592,21 @@ void Residency::begin_update(std::uint64_t signature) {
   timeline_.begin_update(signature);
 }
 
-void Residency::begin_chunk(std::uint32_t place) {
-  const Lock lock(mutex_);
-  if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
-  timeline_.on_operator(place);
-  if (recorder_) recorder_->next_moment();
+Tier Residency::begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {
+  {
+    const Lock lock(mutex_);
+    if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
+    const bool is_above = tier != Tier::kCpu && can_pin(wants, tier);
+    timeline_.on_operator(hash_of_update(place, is_above ? tier : Tier::kCpu));
+    if (recorder_) recorder_->next_moment();
+    if (is_above && try_acquire(wants, tier)) return tier;
+  }
+  acquire(wants, Tier::kCpu);
+  return Tier::kCpu;
 }
 
-void Residency::end_chunk(std::span<const Want> wants) noexcept {
-  release(wants, Tier::kCpu);
+void Residency::end_chunk(std::span<const Want> wants, Tier tier) noexcept {
+  release(wants, tier);
   const Lock lock(mutex_);
   for (const Want& want : wants) spend(want);
 }
@@ -564,10 +616,12 @@ void Residency::spend(const Want& want) {
   want.resident->foretold_in = UINT64_MAX;
 }
 
-void Residency::pass_chunk(std::uint32_t place) {
+// What it used ahead counts as used now: so it is foretold, too, where this update is recorded anew.
+void Residency::pass_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {
   const Lock lock(mutex_);
   step_clock_.stop(step_clock_now());
-  timeline_.on_operator(place);
+  timeline_.on_operator(hash_of_update(place, tier));
+  for (const Want& want : wants) timeline_.on_use(want.resident->key, tier, want.access);
   if (recorder_) recorder_->next_moment();
   run_ahead();
 }

@@ -8,7 +8,7 @@
 //   * Between calls, every pinned copy is current, and a tenant points at its bytes on the compute tier exactly while
 //     they are there to stay: what is leaving cannot be written by pointer any more.
 //   * On an accelerator, all this is so in the order of its compute stream: the host runs ahead of it, and waits only
-//     for what it reads or writes itself.
+//     for what it reads or writes itself. What moves, moves after its own last use, beside what runs since.
 //   * Eviction destroys no tensor, runs no operator and allocates nothing through torch: it may run inside any
 //     allocation.
 //   * A request fails only when what is pinned, what cannot move, and the request together pass the limit, or where
@@ -121,7 +121,8 @@ class Residency {
   // ---- pins
   // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError
   // for a write while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in
-  // neither.
+  // neither. What an accelerator is to do with the bytes is enqueued between the two calls: moves come after what was
+  // enqueued when the last pin went, and after nothing else.
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   bool is_pinned(const Resident* resident) const;
@@ -162,11 +163,18 @@ class Residency {
   void with_timeline(const std::function<void(Timeline&)>& use);
   // Begins the update of all chunks. `signature` names who updates: what repeats has the same one.
   void begin_update(std::uint64_t signature);
-  // Passes a boundary of the update: the chunk at this place begins, or has been updated ahead.
-  void begin_chunk(std::uint32_t place);
-  void pass_chunk(std::uint32_t place);
-  // Releases what begin_chunk was followed by; gradients are spent.
-  void end_chunk(std::span<const Want> wants) noexcept;
+  // Passes a boundary of the update: the chunk at this place begins. Pins what it uses on `tier`, or, where that is the
+  // compute tier and cannot hold all of it at once, on the cpu tier; returns where. Throws as acquire does.
+  Tier begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier);
+  // The same boundary, for a chunk that has been updated ahead.
+  void pass_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier);
+  // Releases what begin_chunk has pinned; gradients are spent.
+  void end_chunk(std::span<const Want> wants, Tier tier) noexcept;
+  // Says where the update of a chunk with this list runs from now on, for what is foretold.
+  void set_update_tier(Resident* list, Tier tier);
+  // Chooses that for the chunks with these param lists, from what was written down of the passes and measured so far
+  // (update_placement.hpp). Nothing changes where nothing is written down.
+  void place_updates(std::span<const Resident* const> params, const MoveRates& rates, bool costs_processor);
   // Says that the update with this signature is foretold to follow the present pass.
   bool is_update_next(std::uint64_t signature) const;
   // The gradients of this chunk are final, and its update may be computed ahead.
@@ -255,6 +263,9 @@ class Residency {
   void unpin(Resident* resident, Tier tier) noexcept;
   void touch(const Want& want, Tier tier);
 
+  void pin_all(std::span<const Want> wants, Tier tier);
+  bool try_acquire(std::span<const Want> wants, Tier tier);
+  bool can_pin(std::span<const Want> wants, Tier tier) const;
   void bring(std::span<const Want> wants, Tier tier);
   void let_go(std::span<const Want> wants, Tier tier);
   std::uint64_t room_of_operator() const;
@@ -271,7 +282,11 @@ class Residency {
   void claim(Resident* resident, Tier tier, Access access);
   void invalidate_others(Resident* resident, Tier tier);
 
-  chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end);
+  using PageLocked = chunk::TierPool::Pinned;  // "pinned" says something else of residents
+  static PageLocked page_locked_for(const Resident& resident) {
+    return resident.crosses_link ? PageLocked::kFirst : PageLocked::kNever;
+  }
+  chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end, PageLocked page_locked);
   chunk::Block take_room_for(const Resident& resident, Tier tier);
   bool make_some_room(std::uint64_t bytes, Tier tier);
   bool lacks_only_a_place(std::uint64_t bytes, Tier tier);
@@ -337,11 +352,13 @@ class Residency {
   enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
   bool is_here(const Resident& resident, Tier tier) const;
-  bool is_at_or_above(const Resident& resident, Tier tier) const;
+  bool is_above(const Resident& resident, Tier tier) const;
   bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
   std::size_t num_moments_arriving(Tier tier) const;
   void expect_again(Resident& resident, Tier tier);
+  std::uint64_t room_besides(Tier tier, Moment used_at) const;
   void clean_ahead(Tier tier);
+  std::uint64_t bytes_wanted(Tier tier) const;
   std::uint64_t next_bytes(Tier tier) const;
   bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
@@ -349,6 +366,8 @@ class Residency {
   bool drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted);
   bool start_down(Resident* resident, Tier tier, bool leaves);
   void note_live();
+  std::uint64_t working_set_bytes(Tier tier) const;
+  void place_update(Resident& list, Tier tier);
 
   const chunk::Hierarchy hierarchy_;
   const std::shared_ptr<const EvictionPolicy> policy_;

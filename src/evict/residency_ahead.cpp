@@ -63,16 +63,18 @@ void Residency::finish_done() {
 
 // In the order of use, as long as there is room that nobody uses earlier. What an update has still to write is passed
 // over, and its room left free. A way is given no more at once than what the next moments use, so that a fetch somebody
-// waits for is soon its turn.
+// waits for is soon its turn. While an update runs, nobody waits for what goes up from where it works, but long for
+// what comes down.
 void Residency::fetch_ahead(Tier tier) {
   auto& done = ahead_[static_cast<std::size_t>(tier)];
   if (!timeline_.look(done)) return;  // which also brings it up to date
   auto cursor = done;
+  const std::size_t most_arriving = timeline_.in_pass() || tier == Tier::kCpu ? look_ahead_ : 2 * look_ahead_;
   bool is_all_done = true;
   std::uint64_t owed_bytes = 0;
   ++scan_;
   for (int left = kMostPassedOver; const auto use = timeline_.look(cursor);) {
-    if (num_moments_arriving(tier) >= look_ahead_) return;
+    if (num_moments_arriving(tier) >= most_arriving) return;
     const Ahead outcome = fetch_for(*use, tier, owed_bytes);
     if (outcome == Ahead::kBlocked) return;
     Timeline::advance(cursor);
@@ -88,22 +90,25 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kDone;
   const auto found = by_key_.find(use.key.value());
   if (found == by_key_.end()) return Ahead::kDone;  // not born yet
-  const bool is_updated = timeline_.is_updated_before(use);
+  const auto updated_on = timeline_.updated_before(use);
+  const bool is_updated = updated_on.has_value();
   Resident* shadow = found->second->shadow;
   if (is_updated && !shadow) {
+    if (*updated_on <= tier && (is_here(*found->second, tier) || is_above(*found->second, tier)))
+      return Ahead::kDone;  // and stays there
     if (std::exchange(found->second->scanned_in, scan_) != scan_) owed_bytes += found->second->bytes;
     return Ahead::kNotYet;
   }
   if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
   Resident& resident = is_updated ? *shadow : *found->second;
   if (resident.blank || is_here(resident, tier)) return Ahead::kDone;
-  const bool is_above = is_at_or_above(resident, tier);
-  if (is_above && !comes_down_for(use, resident, tier)) return Ahead::kDone;
+  const bool is_higher = is_above(resident, tier);
+  if (is_higher && !comes_down_for(use, resident, tier)) return Ahead::kDone;
   if (activations_ == ActivationPlacement::kOffload && !use.key.is_chunk() &&
       use.at > timeline_.moment_of_upcoming(kScannedUses))
     return Ahead::kBlocked;
   if (resident.move) return resident.move->from == tier && !resident.move->gone ? Ahead::kDone : Ahead::kBlocked;
-  if (!is_above && !resident.on(hierarchy_.below(tier)).is_readable())
+  if (!is_higher && !resident.on(hierarchy_.below(tier)).is_readable())
     return Ahead::kBlocked;  // comes from further down
   return try_prefetch(&resident, tier, use.at, owed_bytes) ? Ahead::kDone : Ahead::kBlocked;
 }
@@ -127,9 +132,9 @@ bool Residency::is_here(const Resident& resident, Tier tier) const {
   return resident.on(tier).state == CopyState::kArriving || resident.is_there_to_stay(tier);
 }
 
-bool Residency::is_at_or_above(const Resident& resident, Tier tier) const {
+bool Residency::is_above(const Resident& resident, Tier tier) const {
   return std::any_of(hierarchy_.levels().begin(), hierarchy_.levels().end(),
-                     [&](Tier other) { return other <= tier && is_here(resident, other); });
+                     [&](Tier other) { return other < tier && is_here(resident, other); });
 }
 
 std::size_t Residency::num_moments_arriving(Tier tier) const {
@@ -152,8 +157,7 @@ bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std:
   const Tier source = source_of(resident, tier);
   if (source > tier && source != hierarchy_.below(tier))
     return try_prefetch(resident, hierarchy_.below(tier), used_at, owed_bytes);
-  const std::uint64_t born = tier == hierarchy_.compute_tier() ? timeline_.growth_until(used_at) : 0;
-  if (!drop_clean_for(resident->bytes, tier, used_at, born + owed_bytes)) return false;
+  if (!drop_clean_for(resident->bytes, tier, used_at, room_besides(tier, used_at) + owed_bytes)) return false;
   try {
     start_fetch(resident, source, tier);
   } catch (const OutOfMemory&) {  // somebody else took the room
@@ -162,6 +166,13 @@ bool Residency::try_prefetch(Resident* resident, Tier tier, Moment used_at, std:
   resident->ahead = true;
   resident->ahead_for = used_at;
   return true;
+}
+
+// What a fetch has to leave free: on the compute tier for what will be born until its use, below for what has to leave
+// that tier meanwhile.
+std::uint64_t Residency::room_besides(Tier tier, Moment used_at) const {
+  if (tier == hierarchy_.compute_tier()) return timeline_.growth_until(used_at);
+  return timeline_.in_pass() ? needs_.largest_resident : 0;
 }
 
 // Drops clean copies that are used later than `used_at` until `bytes` fit; nothing if that is not enough for what will
@@ -194,10 +205,9 @@ bool Residency::drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, s
 
 // ---- cleaning and leaving -------------------------------------------------------------------------------------------
 
-// Keeps as much room free or free to take as the next fetches will want.
+// Keeps as much room free or free to take as will be wanted before long.
 void Residency::clean_ahead(Tier tier) {
-  const std::uint64_t wanted = std::max(look_ahead_ * needs_.largest_resident, next_bytes(tier));
-  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(wanted);
+  const std::uint64_t shortfall = hierarchy_.pool(tier).shortfall(bytes_wanted(tier));
   if (shortfall == 0) return;
   std::uint64_t freeable = 0;
   for (const Resident* resident : in_flight_)
@@ -216,6 +226,14 @@ void Residency::clean_ahead(Tier tier) {
     if (!candidate.clean && !start_down(residents_[candidate.index].get(), tier, /*leaves=*/false)) return;
     freeable += candidate.bytes;
   }
+}
+
+// By the next fetches, and on the compute tier by what will be born. More would be cleaned in vain: it is used, and
+// written, before anybody needs its room.
+std::uint64_t Residency::bytes_wanted(Tier tier) const {
+  const std::uint64_t next = next_bytes(tier);
+  if (tier != hierarchy_.compute_tier()) return std::max(look_ahead_ * needs_.largest_resident, next);
+  return std::max(needs_.largest_resident, next + timeline_.growth_until(timeline_.now() + kBirthMoments));
 }
 
 // Counts what the next moments use that is not on the tier yet: as many as are fetched ahead.
@@ -244,7 +262,9 @@ bool Residency::start_down(Resident* resident, Tier tier, bool leaves) {
     } catch (const IoError&) {  // failure() keeps it
     }
   } else if (drop_clean_for(resident->bytes, below, next_use_on(below, *resident))) {
-    if (auto block = hierarchy_.pool(below).try_take(resident->bytes)) target.block = std::move(*block);
+    auto block =
+        hierarchy_.pool(below).try_take(resident->bytes, chunk::TierPool::End::kHigh, page_locked_for(*resident));
+    if (block) target.block = std::move(*block);
   }
   if (!target.block && !target.extents) return false;
   start_move_down(resident, tier, leaves);

@@ -5,6 +5,7 @@
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "evict/residency.hpp"
+#include "evict/update_placement.hpp"
 
 namespace asterias::evict {
 namespace {
@@ -128,6 +129,36 @@ std::optional<RecordedStep> Residency::recorded_step() const {
   return RecordedStep{*script_, look_at_tiers(), std::string(policy_->name())};
 }
 
+void Residency::set_update_tier(Resident* list, Tier tier) {
+  const Lock lock(mutex_);
+  place_update(*list, tier);
+}
+
+void Residency::place_update(Resident& list, Tier tier) {
+  if (std::exchange(list.update_tier, tier) == tier || !script_) return;
+  const auto actor = script_->index.find(list.id);
+  if (actor == script_->index.end()) return;
+  script_->actors[actor->second].update_tier = tier;
+  forecast_events_ = 0;  // what was foretold was another step
+}
+
+// In one piece of memory, gaps take their part.
+void Residency::place_updates(std::span<const Resident* const> params, const MoveRates& rates, bool costs_processor) {
+  constexpr std::uint64_t kGapShare = 8;
+  const Lock lock(mutex_);
+  if (!script_) return;
+  SimulatedTiers tiers = look_at_tiers();
+  tiers.rates = rates;
+  auto& room = tiers.room[index_of(Tier::kGpu)];
+  if (hierarchy_.pool(Tier::kGpu).is_one_piece()) room -= room / kGapShare;
+  ChunkNumbers chunks;
+  for (const Resident* param : params) chunks.insert(param->number);
+  const ChunkNumbers above = choose_updates_above(*script_, tiers, chunks, costs_processor);
+  for (const auto& resident : residents_)
+    if (resident->is_chunk && chunks.contains(resident->number))
+      place_update(*resident, above.contains(resident->number) ? Tier::kGpu : Tier::kCpu);
+}
+
 SimulatedTiers Residency::look_at_tiers() const {
   SimulatedTiers tiers;
   tiers.levels = hierarchy_.levels();
@@ -147,19 +178,22 @@ bool Residency::is_refused() const {
   return refused_;
 }
 
-// In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
 Needs Residency::needs() const {
   const Lock lock(mutex_);
   Needs needs = needs_;
-  for (const Tier tier : hierarchy_.levels()) {
-    if (tier == Tier::kNvme || !hierarchy_.pool(tier).is_one_piece()) continue;
-    auto& need = needs.working_set[index_of(tier)];
-    const std::uint64_t large_bytes = need + need / 4;
-    // A share of the whole: what is left of it must be the rest.
-    const std::uint64_t small_bytes = std::min(chunk::TierPool::small_share(large_bytes * 4 / 3), large_bytes / 3);
-    need = round_up(large_bytes + small_bytes, device::kPageBytes) + 4 * device::kPageBytes;
-  }
+  for (const Tier tier : hierarchy_.levels())
+    if (tier != Tier::kNvme) needs.working_set[index_of(tier)] = working_set_bytes(tier);
   return needs;
+}
+
+// In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
+std::uint64_t Residency::working_set_bytes(Tier tier) const {
+  const std::uint64_t need = needs_.working_set[index_of(tier)];
+  if (!hierarchy_.pool(tier).is_one_piece()) return need;
+  const std::uint64_t large_bytes = need + need / 4;
+  // A share of the whole: what is left of it must be the rest.
+  const std::uint64_t small_bytes = std::min(chunk::TierPool::small_share(large_bytes * 4 / 3), large_bytes / 3);
+  return round_up(large_bytes + small_bytes, device::kPageBytes) + 4 * device::kPageBytes;
 }
 
 ResidencyStats Residency::stats() const {

@@ -35,7 +35,7 @@ void Residency::start_move_down(Resident* resident, Tier tier, bool leaves) {
 
 // Where not even that succeeds, nothing has entered `to`. REQUIRES: room for the bytes, which has been entered.
 chunk::MoveTicket Residency::start_transfer(Resident* resident, Tier from, Tier to) {
-  const Copy& source = resident->on(from);
+  Copy& source = resident->on(from);
   Copy& target = resident->on(to);
   try {
     if (from == Tier::kNvme) return hierarchy_.swap().read(source.extents, {target.block.data(), resident->bytes});
@@ -135,10 +135,10 @@ void Residency::finish_followed(bool waits) {
   std::erase_if(lingering_, [](const Lingering& lingering) { return lingering.reader->done(); });
 }
 
-// Frees the room of what leaves the compute tier: by order where its stream can wait for the copy, else by waiting.
+// Frees the room of what leaves the compute tier: by order where streams can wait for the copy, else by waiting.
 void Residency::vacate(Resident* resident) {
   Move& move = *resident->move;
-  if (move.ticket.done() || resident->on(move.from).pins > 0 || !hierarchy_.follow(move.ticket))
+  if (move.ticket.done() || resident->on(move.from).pins > 0 || move.ticket.points().empty())
     return finish_move(resident);
   move.gone = true;
   transition(resident->on(move.from).state, CopyState::kCurrent);
@@ -179,7 +179,8 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
-  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh);
+  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever);
+  block.begin_use();
   note_operator_room(block.bytes(), tier);
   books_.note_peak(tier);
   note_live();
@@ -190,13 +191,14 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
 
 // Where memory is one piece: what stays lies at one end, what passes at the other.
 chunk::Block Residency::take_room_for(const Resident& resident, Tier tier) {
-  return take_room(resident.bytes, tier, resident.is_chunk ? chunk::TierPool::End::kLow : chunk::TierPool::End::kHigh);
+  const auto end = resident.is_chunk ? chunk::TierPool::End::kLow : chunk::TierPool::End::kHigh;
+  return take_room(resident.bytes, tier, end, page_locked_for(resident));
 }
 
-chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end) {
+chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end, PageLocked page_locked) {
   auto& pool = hierarchy_.pool(tier);
   for (;;) {
-    if (auto block = pool.try_take(bytes, end)) return std::move(*block);
+    if (auto block = pool.try_take(bytes, end, page_locked)) return std::move(*block);
     if (make_some_room(bytes, tier) || drop_a_shadow(tier)) continue;
     if (may_exceed(bytes, !lacks_only_a_place(bytes, tier)))
       if (auto block = pool.take_beyond_limit(bytes)) return block;
@@ -207,7 +209,8 @@ chunk::Block Residency::take_room(std::uint64_t bytes, Tier tier, chunk::TierPoo
 // True where what is needed is no more than the limit, and no place would be free if all left that are not pinned.
 bool Residency::lacks_only_a_place(std::uint64_t bytes, Tier tier) {
   const auto& pool = hierarchy_.pool(tier);
-  return pool.is_one_piece() && need_now_[index_of(tier)] <= pool.limit_bytes() && !find_place(bytes, tier, {});
+  return pool.is_one_piece() && need_now_[index_of(tier)] + pool.foreign_bytes() <= pool.limit_bytes() &&
+         !find_place(bytes, tier, {});
 }
 
 void Residency::fail_for_want_of_room(Tier tier) const {

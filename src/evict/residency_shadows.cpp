@@ -44,11 +44,12 @@ bool Residency::can_be_shadowed(const Want& want) const {
 bool Residency::add_shadow(Resident* list) {
   const auto use = timeline_.use_after_update(list->key);
   if (!drop_clean_for(list->bytes, Tier::kCpu, use ? use->at : kNever)) return false;
-  auto block = hierarchy_.pool(Tier::kCpu).try_take(list->bytes);
+  auto block = hierarchy_.pool(Tier::kCpu).try_take(list->bytes, chunk::TierPool::End::kHigh, page_locked_for(*list));
   if (!block) return false;
   Resident* shadow = add_resident(list->bytes);
   content_bytes_ -= list->bytes;
   shadow->is_chunk = true;
+  shadow->crosses_link = list->crosses_link;
   shadow->list = list->list;
   shadow->number = list->number;
   shadow->update_index = list->update_index;

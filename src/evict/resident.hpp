@@ -70,15 +70,17 @@ struct Resident : Pooled {
   const char* made_by = "";
   std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
-  bool blank = false;    // no content worth moving: zeros when read
-  bool spent = false;    // a gradient that an update has used, and nothing has written since
-  bool ahead = false;    // fetched ahead and not used since
-  Moment ahead_for = 0;  // when it was to be used
-  bool kept = false;     // holds a pin of its own on the compute tier for as long as it lives
-  bool dying = false;    // goes when the last pin does
-  bool retired = false;  // a chunk whose engine is gone: goes with its last tenant
+  bool blank = false;         // no content worth moving: zeros when read
+  bool spent = false;         // a gradient that an update has used, and nothing has written since
+  bool ahead = false;         // fetched ahead and not used since
+  Moment ahead_for = 0;       // when it was to be used
+  bool crosses_link = false;  // has lain on the gpu tier: its blocks on the cpu tier are copied from and to there
+  bool kept = false;          // holds a pin of its own on the compute tier for as long as it lives
+  bool dying = false;         // goes when the last pin does
+  bool retired = false;       // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update
+  Tier update_tier = Tier::kCpu;   // where that runs
   // What an update has computed ahead of step() lies in a shadow, a resident of its own that nobody else knows.
   Resident* shadow = nullptr;     // of this one
   Resident* shadow_of = nullptr;  // this is a shadow

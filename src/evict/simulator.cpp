@@ -97,6 +97,7 @@ class Player {
     const auto& about_it = about(actor);
     const auto list = static_cast<chunk::ListKind>(about_it.kind);
     actors_[actor].resident = residency_.make_chunk(list, about_it.bytes, about_it.update_index);
+    if (has_gpu()) residency_.set_update_tier(actors_[actor].resident, about_it.update_tier);
     if (about_it.blank || !existed(actor)) return;
     const Want fill{actors_[actor].resident, Access::kOverwrite};
     residency_.acquire({&fill, 1}, tier_of(actor));
@@ -128,6 +129,7 @@ class Player {
         if (want.resident->list == chunk::ListKind::kParam && find(lists, chunk::ListKind::kMaster) &&
             find(lists, chunk::ListKind::kGrad))
           want.access = Access::kOverwrite;  // the update rounds it anew from its master
+      if (!lists.empty()) lists.set_tier(lists.begin()->resident->update_tier);
       updates_.push_back(std::move(lists));
     }
   }
@@ -150,8 +152,8 @@ class Player {
     work(script_.before_update.ns, simulation_.times.update_work_ns);
     UpdatePipeline(residency_, kUpdateSignature)
         .run(
-            updates_, early_.order(updates_.size()), [&](std::size_t place) { return early_.take(place); },
-            [&](std::size_t place) { update(place); });
+            updates_, [&](std::size_t place) { return early_.take(place); },
+            [&](std::size_t place, Tier) { update(place); });
     simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
     simulation_.times.step_ns = clock_->now_ns() - start_ns;
   }
@@ -339,6 +341,7 @@ class Player {
   }
 
   Tier compute_tier() const { return tiers_.levels.front(); }
+  bool has_gpu() const { return compute_tier() == Tier::kGpu; }
 
   const PassScript& script_;
   const SimulatedTiers& tiers_;

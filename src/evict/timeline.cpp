@@ -250,12 +250,14 @@ bool Timeline::is_update_next(std::uint64_t signature) const {
   return is_foretold() && chain_.size() > 1 && chain_[1].trace->is_update && chain_[1].trace->signature == signature;
 }
 
-bool Timeline::is_updated_before(const Use& use) const {
-  return std::any_of(chain_.begin(), chain_.end(), [&](const Link& link) {
-    if (!link.trace->is_update || link.base > use.at) return false;
+std::optional<Tier> Timeline::updated_before(const Use& use) const {
+  std::optional<Tier> tier;
+  for (const Link& link : chain_) {
+    if (!link.trace->is_update || link.base > use.at) continue;
     const Use* update = link.trace->first_use(use.key, link.base == 0 ? now_ : 0);
-    return update && link.base + update->at < use.at;
-  });
+    if (update && link.base + update->at < use.at) tier = update->tier;
+  }
+  return tier;
 }
 
 std::uint64_t Timeline::growth_until(Moment moment) const {

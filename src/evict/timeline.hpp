@@ -138,9 +138,9 @@ class Timeline {
   std::optional<Use> use_after_update(TraceKey key) const;
   // True when the segment that follows is foretold to be this update.
   bool is_update_next(std::uint64_t signature) const;
-  // Says whether an update uses the resident between now() and that use, so that its bytes are not yet what they will
-  // be.
-  bool is_updated_before(const Use& use) const;
+  // Where an update uses the resident between now() and that use, so that its bytes are not yet what they will be: the
+  // last one's tier.
+  std::optional<Tier> updated_before(const Use& use) const;
   // How many more bytes than at now() will live at the fullest moment until that one.
   std::uint64_t growth_until(Moment moment) const;
 

@@ -5,10 +5,12 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include "base/error.hpp"
 #include "base/node_pool.hpp"
 #include "runtime/interception.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/storage_slot.hpp"
+#include "runtime/torch_device.hpp"
 
 namespace asterias::runtime {
 namespace {
@@ -48,58 +50,86 @@ BlockTable& blocks() {
   return *kBlocks;
 }
 
-c10::Allocator* plain_allocator = nullptr;  // torch's own, set once by install_allocator
+// torch's own allocators, set once: of the CPU, and of the run's card.
+c10::Allocator* plain_allocator = nullptr;
+c10::Allocator* plain_device_allocator = nullptr;
 
-// Gives back a block of ours, or, through the raw interface, memory that torch's own allocator gave out before there
+// Give back a block of ours, or, through the raw interface, memory that torch's own allocator gave out before there
 // was a runtime.
 void delete_block(void* data) {
   if (data && !blocks().take(data)) plain_allocator->raw_deleter()(data);
 }
+void delete_device_block(void* data) {
+  if (data && !blocks().take(data)) plain_device_allocator->raw_deleter()(data);
+}
 
 class TierAllocator final : public c10::Allocator {
  public:
+  TierAllocator(c10::Allocator& plain, c10::Device device) : plain_(plain), device_(device) {}
+
+  c10::Device device() const { return device_; }
+
   at::DataPtr allocate(std::size_t bytes) override {
     const auto runtime = Runtime::current();
-    if (!runtime) return plain_allocator->allocate(bytes);
-    if (bytes == 0) return {nullptr, nullptr, &delete_block, c10::Device(c10::kCPU)};
-    const Tier tier = is_in_scope() ? runtime->compute_tier() : Tier::kCpu;
-    chunk::Block block = runtime->residency().allocate(bytes, tier);
+    if (!runtime || !runtime->serves(device_)) return plain_.allocate(bytes);
+    if (bytes == 0) return {nullptr, nullptr, raw_deleter(), device_};
+    const bool computes_here = runtime->device() == device_ && (!device_.is_cpu() || is_in_scope());
+    chunk::Block block = runtime->residency().allocate(bytes, computes_here ? runtime->compute_tier() : Tier::kCpu);
     bury();
-    return data_ptr_of(std::move(block));
+    return data_ptr_of(std::move(block), device_);
   }
 
-  c10::DeleterFnPtr raw_deleter() const override { return &delete_block; }
+  c10::DeleterFnPtr raw_deleter() const override { return device_.is_cpu() ? &delete_block : &delete_device_block; }
 
-  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { plain_.copy_data(to, from, bytes); }
+
+ private:
+  c10::Allocator& plain_;
+  const c10::Device device_;
 };
+
+TierAllocator* cpu_allocator = nullptr;  // both outlive every tensor
+TierAllocator* device_allocator = nullptr;
 
 constexpr std::uint8_t kPriority = 255;  // above whatever torch's own start-up sets later
 
 }  // namespace
 
 void install_allocator() {
-  static TierAllocator* const kAllocator = [] {
-    plain_allocator = c10::GetCPUAllocator();
-    auto* allocator = new TierAllocator;  // outlives every tensor
-    c10::SetAllocator(c10::kCPU, allocator, kPriority);
-    return allocator;
-  }();
-  (void)kAllocator;
+  if (cpu_allocator) return;
+  plain_allocator = c10::GetCPUAllocator();
+  cpu_allocator = new TierAllocator(*plain_allocator, c10::kCPU);
+  c10::SetAllocator(c10::kCPU, cpu_allocator, kPriority);
 }
+
+void install_device_allocator(TorchDevice& torch, int index) {
+  if (device_allocator) {
+    if (device_allocator->device().index() == index) return;
+    throw StateError(StateError::Cause::kMisuse, "this process has computed on " + device_allocator->device().str() +
+                                                     " and cannot go over to another card; start one process per card");
+  }
+  plain_device_allocator = torch.own_allocator();
+  device_allocator =
+      new TierAllocator(*plain_device_allocator, c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)));
+  torch.serve_by(device_allocator, index);
+}
+
+c10::Allocator* allocator_of(c10::Device device) { return device.is_cpu() ? cpu_allocator : device_allocator; }
 
 const chunk::Block* block_of(c10::StorageImpl* storage) {
   auto& data = storage->_mutable_data_ptr_no_checks();
-  return data.get_deleter() == &delete_block && data.get_context() ? blocks().find(data.get_context()) : nullptr;
+  const bool is_ours = data.get_deleter() == &delete_block || data.get_deleter() == &delete_device_block;
+  return is_ours && data.get_context() ? blocks().find(data.get_context()) : nullptr;
 }
 
 chunk::Block take_block(c10::StorageImpl* storage) {
   return blocks().take(storage->_mutable_data_ptr_no_checks().release_context());
 }
 
-at::DataPtr data_ptr_of(chunk::Block block) {
+at::DataPtr data_ptr_of(chunk::Block block, c10::Device device) {
   void* const data = block.data();
   blocks().put(std::move(block));
-  return {data, data, &delete_block, c10::Device(c10::kCPU)};
+  return {data, data, device.is_cpu() ? &delete_block : &delete_device_block, device};
 }
 
 }  // namespace asterias::runtime

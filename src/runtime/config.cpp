@@ -12,9 +12,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
-#include "base/tier.hpp"
 #include "runtime/config_fields.hpp"
 #include "runtime/config_text.hpp"
+#include "runtime/cuda_backend.hpp"
 
 namespace asterias {
 namespace {
@@ -80,10 +80,15 @@ void check_each_field(const EngineConfig& config, Complaints& complaints) {
 
 void check_device(const EngineConfig& config, Complaints& complaints) {
   const TierConfig& gpu = config.tiers.gpu;
-  if (config.device.starts_with("cuda")) {
-    complaints.push_back("device: \"" + config.device +
-                         "\" needs CUDA, which this build does not support; use \"cpu\" or \"simulated\"");
-  } else if (config.device == "simulated") {
+  const std::string device = config.resolved_device();
+  if (device.starts_with("cuda")) {
+    if (gpu.link.h2d_bytes_per_second != 0 || gpu.link.d2h_bytes_per_second != 0)
+      complaints.push_back("tiers.gpu.link: a card's link is as fast as it is, and device is \"" + device +
+                           "\"; remove it, or use device \"simulated\"");
+    if (config.debug.audit)
+      complaints.push_back("debug.audit: compares bytes that the CPU can read, and device is \"" + device +
+                           "\"; remove it, or use device \"cpu\" or \"simulated\"");
+  } else if (device == "simulated") {
     if (!gpu.limit.is_set())
       complaints.push_back("tiers.gpu.limit: missing; device \"simulated\" needs it as the accelerator's capacity");
     if (gpu.limit.share)
@@ -91,8 +96,10 @@ void check_device(const EngineConfig& config, Complaints& complaints) {
           "tiers.gpu.limit: a share, but device \"simulated\" has no memory to take a share of; give bytes");
   } else {
     const std::string remedy =
-        " works only with an accelerator or device \"simulated\", and device is \"" + config.device + "\"";
+        " works only with an accelerator or device \"simulated\", and device is \"" + device + "\"";
     if (gpu.limit.is_set()) complaints.push_back("tiers.gpu.limit:" + remedy + "; remove it or change the device");
+    if (config.tiers.cpu.pinned_limit.is_set())
+      complaints.push_back("tiers.cpu.pinned_limit:" + remedy + "; remove it or change the device");
     if (gpu.link.h2d_bytes_per_second != 0 || gpu.link.d2h_bytes_per_second != 0)
       complaints.push_back("tiers.gpu.link:" + remedy + "; remove it or change the device");
   }
@@ -105,18 +112,19 @@ void check_debug(const EngineConfig& config, Complaints& complaints) {
 }
 
 void check_tiers(const EngineConfig& config, Complaints& complaints) {
-  for (const auto& [tier, tier_config] :
-       {std::pair{Tier::kGpu, &config.tiers.gpu}, {Tier::kCpu, &config.tiers.cpu}, {Tier::kNvme, &config.tiers.nvme}}) {
-    if (tier_config->limit.bytes && tier_config->limit.share)
-      complaints.push_back("tiers." + std::string(tier_name(tier)) +
-                           ".limit: both bytes and a share are set; keep one");
-  }
+  const TiersConfig& tiers = config.tiers;
+  for (const auto& [key, limit] : {std::pair{"tiers.gpu.limit", tiers.gpu.limit},
+                                   {"tiers.cpu.limit", tiers.cpu.limit},
+                                   {"tiers.cpu.pinned_limit", tiers.cpu.pinned_limit},
+                                   {"tiers.nvme.limit", tiers.nvme.limit}})
+    if (limit.bytes && limit.share)
+      complaints.push_back(std::string(key) + ": both bytes and a share are set; keep one");
   if (config.tiers.nvme.limit.is_set() && config.tiers.nvme.paths.empty())
     complaints.push_back("tiers.nvme.path: missing; tiers.nvme.limit is set, so name the folder of the swap files");
 }
 
 void check_placement(const EngineConfig& config, Complaints& complaints) {
-  const bool has_tier_below = config.device == "simulated" || !config.tiers.nvme.paths.empty();
+  const bool has_tier_below = config.resolved_device() != "cpu" || !config.tiers.nvme.paths.empty();
   if (config.placement.activations == ActivationPlacement::kOffload && !has_tier_below)
     complaints.emplace_back(
         "placement.activations: \"offload\" needs a tier below the compute tier; name a folder of swap files in "
@@ -255,6 +263,11 @@ void EngineConfig::set(std::string_view assignment) {
   config::read_tree(nest(key, read_override_value(key, assignment.substr(equals + 1))), changed, complaints);
   throw_if_any(std::move(complaints));
   *this = std::move(changed);
+}
+
+std::string EngineConfig::resolved_device() const {
+  if (device == "auto") return runtime::has_card() ? "cuda:0" : "cpu";
+  return device == "cuda" ? "cuda:0" : device;
 }
 
 void EngineConfig::validate() const {

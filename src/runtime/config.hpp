@@ -34,6 +34,7 @@ struct LinkConfig {
 
 struct TierConfig {
   ByteLimit limit;                 // unset: no limit (nvme: tier absent unless a path is given)
+  ByteLimit pinned_limit;          // cpu only, and with an accelerator
   std::vector<std::string> paths;  // nvme only: folders for swap files ("path": one string or a list)
   LinkConfig link;                 // gpu only, device "simulated" only
 };
@@ -72,7 +73,7 @@ struct ParamGroupConfig {
 struct OptimizerConfig {
   OptimizerType type = OptimizerType::kAdamW;
   OptimizerParams params;
-  bool use_hybrid_adam = true;  // PatrickStar's key; the update runs where the plan says either way
+  bool use_hybrid_adam = true;  // the plan decides which chunks are updated on the accelerator; false: none
   std::vector<ParamGroupConfig> param_groups;
 };
 
@@ -128,6 +129,9 @@ struct CpuConfig {
   int threads = 0;  // of the optimizer update; 0: cores in the affinity mask divided by local ranks
 };
 
+// Which chunks are updated on the accelerator, where optimizer.use_hybrid_adam allows any.
+enum class UpdateOnGpu : std::uint8_t { kPlanned, kAll, kEverySecond };
+
 // Slow checks for finding wrong code, never needed for right results.
 struct DebugConfig {
   bool poison = false;        // fills freed and evicted memory with NaNs
@@ -135,11 +139,13 @@ struct DebugConfig {
   bool audit =
       false;  // compares every read-only input before and after each operator; StateError names the one that changed
   bool one_piece = false;  // the simulated device's memory is one piece, as a card's is
+  UpdateOnGpu update_on_gpu = UpdateOnGpu::kPlanned;
 };
 
 struct EngineConfig {
-  std::string device =
-      "auto";  // auto, cpu, simulated (cuda:N is refused with what to do until the CUDA plugin is there)
+  std::string device = "auto";  // auto, cpu, simulated, cuda:N
+  bool deterministic = true;    // on a card; false gives up equal bits for faster kernels
+  bool allow_tf32 = false;      // on a card: fp32 products and convolutions with 10 bits of mantissa
   TiersConfig tiers;
   OptimizerConfig optimizer;
   std::optional<double> gradient_clipping;  // global L2 norm; unset or 0: off
@@ -166,6 +172,10 @@ struct EngineConfig {
 
   // Applies one override "a.b.c=value"; the value is JSON, or a bare string. Same strictness.
   void set(std::string_view assignment);
+
+  // Names what `device` stands for on this machine: "cpu", "simulated" or "cuda:N". auto is the first card, else the
+  // CPU.
+  std::string resolved_device() const;
 
   // Checks what cannot be checked field by field (device against tiers, batch sizes). Called by initialize_engine.
   void validate() const;

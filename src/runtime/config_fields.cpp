@@ -216,6 +216,8 @@ void add_tiers(Fields<EngineConfig>& fields) {
   add(
       "tiers.cpu.limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.cpu.limit; });
   add(
+      "tiers.cpu.pinned_limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.cpu.pinned_limit; });
+  add(
       "tiers.nvme.limit", byte_limit(), [](auto& c) -> auto& { return c.tiers.nvme.limit; });
   add(
       "tiers.nvme.path", strings("a folder or a list of folders", /*may_be_empty=*/true),
@@ -337,12 +339,21 @@ void add_machine(Fields<EngineConfig>& fields) {
       "debug.audit", boolean(), [](auto& c) -> auto& { return c.debug.audit; });
   add(
       "debug.one_piece", boolean(), [](auto& c) -> auto& { return c.debug.one_piece; });
+  add(
+      "debug.update_on_gpu",
+      choice<UpdateOnGpu>(
+          {{"auto", UpdateOnGpu::kPlanned}, {"all", UpdateOnGpu::kAll}, {"every_second", UpdateOnGpu::kEverySecond}}),
+      [](auto& c) -> auto& { return c.debug.update_on_gpu; });
 }
 
 Fields<EngineConfig> make_engine_fields() {
   Fields<EngineConfig> fields;
   fields.push_back(field<EngineConfig>(
       "device", device_name(), [](auto& c) -> auto& { return c.device; }));
+  fields.push_back(field<EngineConfig>(
+      "deterministic", boolean(), [](auto& c) -> auto& { return c.deterministic; }));
+  fields.push_back(field<EngineConfig>(
+      "allow_tf32", boolean(), [](auto& c) -> auto& { return c.allow_tf32; }));
   add_tiers(fields);
   add_optimizer(fields);
   add_batch(fields);

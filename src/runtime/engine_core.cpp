@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/process_memory.hpp"
+#include "runtime/link_rates.hpp"
 
 namespace asterias {
 namespace {
@@ -30,6 +31,11 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return (a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdULL;
 }
 
+EngineConfig resolved(EngineConfig config) {
+  config.device = config.resolved_device();
+  return config;
+}
+
 // Lets gradients in while it lives; fp16 refuses all others.
 class ScaledBackward {
  public:
@@ -50,11 +56,11 @@ class ScaledBackward {
 EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module, const GroupOf& group_of)
     : id_(next_engine_id()),
       step_start_(Clock::now()),
-      config_(config),
+      config_(resolved(config)),
       precision_(config),
       loss_scaler_(config.fp16),
       gradient_scale_(loss_scaler_.scale()),
-      runtime_((config.validate(), runtime::Runtime::attach(config))) {
+      runtime_((config.validate(), runtime::Runtime::attach(config_))) {
   next_.loss = std::nan("");
   runtime_->residency().count_blank(false);
   try {
@@ -106,11 +112,16 @@ void EngineCore::leave() {
   runtime::Runtime::detach(runtime_);
 }
 
-// Buffers are not chunked: running statistics and masks are small, and torch reads some of them by pointer.
+// Buffers are not chunked: running statistics and masks are small, and torch reads some of them by pointer. They go
+// where the parameters are, as with module.to(device).
 void EngineCore::hold_buffers() {
+  const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> buffers;
-  for (const auto& buffer : module_->buffers())
-    if (buffer.defined()) buffers.push_back(buffer);
+  for (auto& buffer : module_->buffers()) {
+    if (!buffer.defined()) continue;
+    if (buffer.device() != runtime_->device()) buffer.set_data(buffer.to(runtime_->device()));
+    buffers.push_back(buffer);
+  }
   buffers_ = std::make_unique<runtime::Pin>(runtime_->shared_residency(), buffers);
 }
 
@@ -168,10 +179,12 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
     optimizer_->begin_backward();
     loss.backward(scaled_gradient(loss, gradient), retain_graph, create_graph);
   } catch (...) {
+    runtime::release_worker_outputs();
     runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
     throw;
   }
   runtime::release_last_outputs();
+  runtime::release_worker_outputs();
   next_.backward_ms += ms_since(start);
   runtime_->residency().record_phase("backward", start, Clock::now());
   next_.stall_backward_ms += stalled_ms() - stalled_before_ms;
@@ -222,6 +235,7 @@ void EngineCore::end_pass() {
   });
   note_update_need();
   runtime_->check_refusal();
+  optimizer_->place_updates(link_rates());
 }
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
@@ -269,6 +283,7 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.fetches = moved.fetches;
   stats.prefetch_hits = moved.prefetch_hits;
   stats.early_updates = optimizer_ ? optimizer_->num_early_updates() : 0;
+  stats.updates_on_gpu = optimizer_ ? optimizer_->num_gpu_updates() : 0;
 }
 
 double EngineCore::stalled_ms() const {
@@ -344,23 +359,25 @@ std::optional<Simulation> EngineCore::simulate(const MoveRates& rates) const {
 }
 std::optional<RecordedStep> EngineCore::recorded_step() const { return runtime_->residency().recorded_step(); }
 
-namespace {
-
-// Of links that are declared. How fast others and the drive are nobody has said yet.
-MoveRates declared_rates(const EngineConfig& config) {
-  MoveRates rates;
-  rates.of(evict::Edge::kH2d).bytes_per_second = static_cast<double>(config.tiers.gpu.link.h2d_bytes_per_second);
-  rates.of(evict::Edge::kD2h).bytes_per_second = static_cast<double>(config.tiers.gpu.link.d2h_bytes_per_second);
+// As declared, else as they were in the last step.
+MoveRates EngineCore::link_rates() const {
+  MoveRates rates = runtime::declared_rates(config_.tiers.gpu.link);
+  const auto measure = [](evict::EdgeRate& rate, std::uint64_t bytes, double busy_ms) {
+    if (rate.bytes_per_second == 0 && busy_ms > 0) rate.bytes_per_second = static_cast<double>(bytes) / busy_ms * 1e3;
+  };
+  measure(rates.of(evict::Edge::kH2d), stats_.h2d_bytes, stats_.busy_h2d_ms);
+  measure(rates.of(evict::Edge::kD2h), stats_.d2h_bytes, stats_.busy_d2h_ms);
   return rates;
 }
 
-}  // namespace
-
 // Says what later steps will be like.
 void EngineCore::foretell(Plan& plan) const {
-  const evict::Simulation forecast = runtime_->residency().forecast(declared_rates(config_));
+  const evict::Simulation forecast = runtime_->residency().forecast(runtime::declared_rates(config_.tiers.gpu.link));
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
+    if (tier.tier == Tier::kGpu)
+      tier.predicted_by_kind[static_cast<std::size_t>(evict::ContentKind::kLibraries)] =
+          runtime_->residency().hierarchy().pool(tier.tier).library_bytes();
     tier.predicted_peak_bytes = evict::sum_of(tier.predicted_by_kind);
     tier.predicted_activation_bytes = forecast.peak_activation_bytes[static_cast<std::size_t>(tier.tier)];
   }
@@ -399,6 +416,7 @@ Plan EngineCore::plan() const {
     plan.is_measured = true;
     for (const auto& moment : timeline.plan()->moments) plan.need_bytes_by_moment.push_back(moment.need_bytes);
   });
+  if (plan.is_measured) optimizer_->describe(plan);
   if (plan.is_measured) foretell(plan);
   return plan;
 }

@@ -33,7 +33,8 @@ class Hasher {
     const auto runtime = runtime::Runtime::current();
     std::optional<runtime::Pin> pin;
     const torch::NoGradGuard no_grad;
-    const torch::Tensor dense = tensor.is_contiguous() ? tensor : tensor.contiguous();
+    const torch::Tensor here = tensor.device().is_cpu() ? tensor : tensor.cpu();
+    const torch::Tensor dense = here.is_contiguous() ? here : here.contiguous();
     if (runtime) pin.emplace(runtime->shared_residency(), std::vector<torch::Tensor>{dense}, evict::Access::kRead);
     add(dense.const_data_ptr(), dense.nbytes());
   }

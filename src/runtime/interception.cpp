@@ -1,8 +1,12 @@
 #include "runtime/interception.hpp"
 
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <ATen/SparseCsrTensorImpl.h>
 #include <ATen/SparseTensorImpl.h>
@@ -76,17 +80,61 @@ thread_local Frame* outermost_frame = nullptr;
 thread_local int scope_count = 0;
 thread_local int raw_writes_count = 0;
 
-// The outputs of this thread's last operator.
-struct LastOutputs {
-  std::shared_ptr<Runtime> runtime;
-  Wants wants;
-
-  void release() noexcept {
-    if (!wants.empty()) runtime->residency().release(wants, runtime->compute_tier());
-    wants.clear();
-    runtime.reset();
+// The outputs of a thread's last operator.
+class LastOutputs {
+ public:
+  LastOutputs() {
+    const std::lock_guard lock(all_mutex());
+    all().push_back(this);
   }
-  ~LastOutputs() { release(); }
+  LastOutputs(const LastOutputs&) = delete;
+  LastOutputs& operator=(const LastOutputs&) = delete;
+  ~LastOutputs() {
+    {
+      const std::lock_guard lock(all_mutex());
+      std::erase(all(), this);
+    }
+    release();
+  }
+
+  // REQUIRES: released, on its own thread.
+  void hold(const std::shared_ptr<Runtime>& runtime, Wants wants) {
+    const std::lock_guard lock(mutex_);
+    runtime_ = runtime;
+    wants_ = std::move(wants);
+    is_worker_ = scope_count == 0;
+  }
+  void release() noexcept {
+    std::shared_ptr<Runtime> runtime;
+    Wants wants;
+    {
+      const std::lock_guard lock(mutex_);
+      runtime.swap(runtime_);
+      wants.swap(wants_);
+    }
+    if (!wants.empty()) runtime->residency().release(wants, runtime->compute_tier());
+  }
+  // Releases those of threads that hold no scope of their own: autograd's, which work for one.
+  static void release_workers() noexcept {
+    const std::lock_guard lock(all_mutex());
+    for (auto* each : all())
+      if (each->is_worker_) each->release();
+  }
+
+ private:
+  static std::mutex& all_mutex() {
+    static auto* const kMutex = new std::mutex;  // outlives every thread
+    return *kMutex;
+  }
+  static std::vector<LastOutputs*>& all() {
+    static auto* const kAll = new std::vector<LastOutputs*>;
+    return *kAll;
+  }
+
+  std::mutex mutex_;
+  std::shared_ptr<Runtime> runtime_;
+  Wants wants_;
+  std::atomic<bool> is_worker_ = false;
 };
 thread_local LastOutputs last_outputs;
 
@@ -113,6 +161,7 @@ class Frame {
 
   void before(c10::ArrayRef<c10::IValue> arguments) {
     if (is_outermost_) {
+      runtime_->check_stream();
       runtime_->work_between_operators();
       residency().begin_operator(info_.label, hash_call(info_, arguments));
     }
@@ -186,8 +235,7 @@ class Frame {
       });
     if (wants.empty()) return;
     residency().acquire(wants, runtime_->compute_tier());
-    last_outputs.runtime = runtime_;
-    last_outputs.wants = std::move(wants);
+    last_outputs.hold(runtime_, std::move(wants));
   }
 
   void remember_inputs(const Wants& wants) {
@@ -271,6 +319,11 @@ RawWrites::~RawWrites() { --raw_writes_count; }
 
 void release_last_outputs() {
   last_outputs.release();
+  bury();
+}
+
+void release_worker_outputs() {
+  LastOutputs::release_workers();
   bury();
 }
 

@@ -50,6 +50,8 @@ class RawWrites {
 
 // Lets go of the outputs that this thread's last operator left pinned.
 void release_last_outputs();
+// Lets go of those that autograd's threads left. REQUIRES: no backward is under way.
+void release_worker_outputs();
 
 // The right to see bytes: what `tensors` name stays on the compute tier, readable (and, as long as `access` allows,
 // writable) by pointer, while this lives. Sparse tensors pin their parts. Threads without a scope may hold one.

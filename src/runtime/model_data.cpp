@@ -109,9 +109,13 @@ class Held {
   const Tier tier_;
 };
 
-c10::Storage empty_storage(std::size_t bytes) {
-  return c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
-                                               at::DataPtr(nullptr, c10::kCPU), c10::GetAllocator(c10::kCPU), true);
+bool shares_storage(const at::Tensor& tensor, const c10::Storage& storage) {
+  return tensor.storage().unsafeGetStorageImpl() == storage.unsafeGetStorageImpl();
+}
+
+c10::Storage empty_storage(std::size_t bytes, c10::Device device) {
+  return c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes, at::DataPtr(nullptr, device),
+                                               allocator_of(device), true);
 }
 
 }  // namespace
@@ -149,6 +153,7 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
   move_in();
   note_registered();
   route_gradients();
+  if (sum_gradients_) prepare_norms();
 }
 
 ModelData::~ModelData() {
@@ -172,9 +177,9 @@ void ModelData::collect_parameters() {
   for (const auto& item : module_->named_parameters()) {
     const at::Tensor& parameter = item.value();
     if (!parameter.defined()) continue;
-    if (!parameter.device().is_cpu() || !parameter.has_storage())
-      complaints.push_back("parameter '" + item.key() +
-                           "' is no CPU tensor with a storage of its own; build the model on the CPU");
+    if (!can_take(parameter.device()) || !parameter.has_storage())
+      complaints.push_back("parameter '" + item.key() + "' is on device " + parameter.device().str() +
+                           " or has no storage of its own; build the model on the CPU");
     else if (belongs_to_an_engine(parameter))
       complaints.push_back("parameter '" + item.key() + "' belongs to another engine already");
     else if (parameter.requires_grad() && !is_dense(parameter))
@@ -185,6 +190,9 @@ void ModelData::collect_parameters() {
   }
   if (!complaints.empty()) throw ConfigError(complaints);
 }
+
+// Of the CPU, where constructors make them, or where they go.
+bool ModelData::can_take(c10::Device device) const { return device.is_cpu() || device == runtime_->device(); }
 
 void ModelData::collect_parameter(const std::string& name, const at::Tensor& parameter) {
   const auto [known, is_new] = by_tensor_.try_emplace(parameter.unsafeGetTensorImpl(), parameters_.size());
@@ -371,20 +379,21 @@ void ModelData::move_storage_in(std::size_t index) {
   record.storage = move_into_chunk(record.storage, record.given_dtype, place.chunk,
                                    place.offset_bytes / at::elementSize(record.dtype),
                                    std::make_shared<const std::string>(record.name));
-  if (record.dtype == record.given_dtype) return;
   for (std::size_t i = 0; i < parameters_.size(); ++i)
-    if (storage_of_[i] == index) give_storage(parameters_[i], record.storage, parameters_[i].tensor.storage_offset());
+    if (storage_of_[i] == index && !shares_storage(parameters_[i].tensor, record.storage))
+      give_storage(parameters_[i], record.storage, parameters_[i].tensor.storage_offset());
 }
 
-// Returns the storage that lies there from now on: a new one where the chunk has another dtype.
+// Returns the storage that lies there from now on: a new one where the chunk has another dtype, or is a card's.
 c10::Storage ModelData::move_into_chunk(const c10::Storage& storage, at::ScalarType dtype, std::uint32_t chunk,
                                         std::uint64_t offset, StorageSlot::Name name) {
   const auto& lists = chunks_[chunk];
   if (lists.master) copy_elements(storage, dtype, lists.master, at::kFloat, offset, Tier::kCpu);
-  copy_elements(storage, dtype, lists.param, lists.dtype, offset, runtime_->compute_tier());
-  const auto moved = dtype == lists.dtype
-                         ? storage
-                         : empty_storage(storage.nbytes() / at::elementSize(dtype) * at::elementSize(lists.dtype));
+  copy_elements(storage, dtype, lists.param, lists.dtype, offset, runtime_->host_tier());
+  const bool stays = dtype == lists.dtype && storage.device() == runtime_->device();
+  const auto moved = stays ? storage
+                           : empty_storage(storage.nbytes() / at::elementSize(dtype) * at::elementSize(lists.dtype),
+                                           runtime_->device());
   StorageSlot::settle(runtime_->shared_residency(), moved.unsafeGetStorageImpl(), lists.param,
                       offset * at::elementSize(lists.dtype), std::move(name));
   bury();
@@ -400,6 +409,13 @@ void ModelData::copy_elements(const c10::Storage& from, at::ScalarType from_dtyp
   if (slot) wants.push_back({slot->resident(), evict::Access::kRead});
   const Held held(runtime_->residency(), std::move(wants), tier);
   const void* source = slot ? held.address(slot->resident()) + slot->offset_bytes() : storage->data();
+  chunk::Block copy;  // of what is a card's and too small to be a resident
+  if (!slot && !from.device().is_cpu()) {
+    copy = runtime_->residency().allocate(from.nbytes(), Tier::kCpu);
+    runtime_->residency().hierarchy().copy_out(Tier::kGpu, copy.data(), static_cast<const std::byte*>(source),
+                                               from.nbytes());
+    source = copy.data();
+  }
   auto* target = held.address(list) + offset * at::elementSize(dtype);
   if (dtype == from_dtype)
     std::memcpy(target, source, from.nbytes());
@@ -410,7 +426,7 @@ void ModelData::copy_elements(const c10::Storage& from, at::ScalarType from_dtyp
 // As module.to(dtype) does it.
 void ModelData::give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset) {
   auto data = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(storage), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(record.dtype));
+      c10::Storage(storage), c10::DispatchKeySet(key_of(storage.device())), c10::scalarTypeToTypeMeta(record.dtype));
   data.unsafeGetTensorImpl()->set_sizes_and_strides(record.sizes, record.strides, storage_offset);
   record.tensor.set_data(data);
 }
@@ -438,7 +454,7 @@ void ModelData::take_back(ParameterRecord& record) {
   const at::Tensor& tensor = record.tensor;
   const auto dtype = tensor.scalar_type();
   const bool becomes_master = dtype == at::kFloat && chunks_[record.chunk].master;
-  const bool fits = tensor.has_storage() && tensor.device().is_cpu() && (dtype == record.dtype || becomes_master) &&
+  const bool fits = tensor.has_storage() && can_take(tensor.device()) && (dtype == record.dtype || becomes_master) &&
                     has_laid_out_shape(record) && tensor.storage_offset() == 0 &&
                     tensor.storage().nbytes() == tensor_bytes(tensor);
   if (!fits)
@@ -453,7 +469,7 @@ void ModelData::take_back(ParameterRecord& record) {
                                                      "two in model_func");
   const auto moved = move_into_chunk(tensor.storage(), dtype, record.chunk, record.offset,
                                      std::make_shared<const std::string>("parameter '" + record.name + "'"));
-  if (dtype != record.dtype) give_storage(record, moved, 0);
+  if (!shares_storage(tensor, moved)) give_storage(record, moved, 0);
   record.num_writes = 0;
 }
 
@@ -478,8 +494,10 @@ void ModelData::route_gradients() {
     const auto& record = parameters_[i];
     if (!record.trainable) continue;
     const auto grad_dtype = chunks_[record.chunk].grad_dtype;
-    const bool changes = precision_.half() || grad_dtype != record.dtype;
-    if (changes) record.tensor.mutable_grad().reset();  // one from before the engine is of another dtype or scale
+    const auto& grad = record.tensor.grad();
+    const bool is_elsewhere = grad.defined() && grad.device() != record.tensor.device();
+    const bool changes = precision_.half() || grad_dtype != record.dtype || is_elsewhere;
+    if (changes) record.tensor.mutable_grad().reset();  // one from before the engine differs in dtype, scale or device
     if (grad_dtype != record.dtype) record.tensor.set_grad_dtype(grad_dtype);
     torch::autograd::impl::set_post_acc_grad_hooks(record.tensor, std::make_unique<GradientRoute>(*this, i));
   }
@@ -500,7 +518,7 @@ void ModelData::take_gradient(ParameterRecord& record) {
   refuse_unscaled(record);
   if (!fits_place(record) || !route_gradient(record)) return;
   record.grad_sum_writes = ParameterRecord::kNotSummed;
-  if (sum_gradients_) grad_square_sum(record);
+  if (sum_gradients_) sum_gradient(record);
   if (on_final_) on_final_(record);
 }
 
@@ -555,8 +573,8 @@ void ModelData::recall(ParameterRecord& record) {
     const Held held(runtime_->residency(), {{chunks_[record.chunk].param, evict::Access::kWrite}}, tier);
     if (record.grad_slot) StorageSlot::move_out(record.grad_slot, tier);
     const auto size = at::elementSize(record.dtype);
-    std::memcpy(held.address(chunks_[record.chunk].param) + record.offset * size, value.data(),
-                laid_out_elements(record) * size);
+    runtime_->residency().hierarchy().copy_in(tier, held.address(chunks_[record.chunk].param) + record.offset * size,
+                                              value.data(), laid_out_elements(record) * size);
   }
   StorageSlot::of(record.lent.unsafeGetStorageImpl())->end_loan();
   record.lent = c10::Storage();
@@ -621,17 +639,32 @@ bool ModelData::has_routed_gradient(const ParameterRecord& record) {
          gradient.storage_offset() == 0;
 }
 
-double ModelData::grad_square_sum(ParameterRecord& record) const {
+void ModelData::prepare_norms() {
+  if (!runtime_->kernels()) return;
+  std::size_t most = 0;
+  for (const auto& record : parameters_)
+    if (record.trainable) most = std::max(most, static_cast<std::size_t>(record.tensor.numel()));
+  card_norms_ = std::make_unique<CardNorms>(runtime_->residency(), *runtime_->kernels(), parameters_.size(), most);
+}
+
+void ModelData::sum_gradient(ParameterRecord& record) {
   const at::Tensor& gradient = record.tensor.grad();
   const auto* slot = has_routed_gradient(record) ? record.grad_slot : nullptr;
-  if (slot && record.grad_sum_writes == slot->num_writes()) return record.grad_square_sum;
+  if (slot && record.grad_sum_writes == slot->num_writes()) return;
   const at::NoGradGuard no_grad;
   const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
   const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
-  record.grad_square_sum = hybrid_adam::sum_of_squares({dense.const_data_ptr(), number_type(dense.scalar_type())},
-                                                       static_cast<std::size_t>(dense.numel()));
+  const hybrid_adam::NumberArray array{{dense.const_data_ptr(), number_type(dense.scalar_type())},
+                                       static_cast<std::size_t>(dense.numel())};
+  if (card_norms_)
+    card_norms_->start(index_of(record), array);
+  else
+    record.grad_square_sum = hybrid_adam::sum_of_squares(array.values, array.count);
   record.grad_sum_writes = slot ? slot->num_writes() : ParameterRecord::kNotSummed;
-  return record.grad_square_sum;
+}
+
+double ModelData::grad_square_sum(const ParameterRecord& record) const {
+  return card_norms_ ? card_norms_->value(index_of(record)) : record.grad_square_sum;
 }
 
 std::uint64_t ModelData::num_elements() const {

@@ -32,6 +32,7 @@
 
 #include "chunk/layout.hpp"
 #include "evict/residency.hpp"
+#include "runtime/card_norms.hpp"
 #include "runtime/config.hpp"
 #include "runtime/precision.hpp"
 #include "runtime/runtime.hpp"
@@ -165,9 +166,11 @@ class ModelData {
   // Lends a parameter's master, in the order of its storage; null where it has none.
   void visit_master(const ParameterRecord& record, const std::function<void(const float*)>& visit) const;
 
-  // Sums the squares of a parameter's gradient, or returns what was summed when it became final if it has not been
-  // touched since. REQUIRES: a strided gradient, fp32 or of the parameter's dtype.
-  double grad_square_sum(ParameterRecord& record) const;
+  // Sums the squares of a parameter's gradient, unless it was summed when it became final and has not been touched
+  // since; on a card it is only begun. REQUIRES: a strided gradient, fp32 or of the parameter's dtype.
+  void sum_gradient(ParameterRecord& record);
+  // What was summed. On a card the first one asked for waits until all that were begun are there.
+  double grad_square_sum(const ParameterRecord& record) const;
   // True where the gradient is what lies in its place, element by element: neither another tensor nor a view of it.
   static bool has_routed_gradient(const ParameterRecord& record);
 
@@ -187,6 +190,7 @@ class ModelData {
     chunk::StorageSpec spec() const;
   };
 
+  bool can_take(c10::Device device) const;
   void collect_parameters();
   void collect_parameter(const std::string& name, const at::Tensor& parameter);
   bool is_as_registered() const;
@@ -209,6 +213,7 @@ class ModelData {
   static void give_storage(const ParameterRecord& record, const c10::Storage& storage, std::int64_t storage_offset);
   bool lies_in_place(const ParameterRecord& record) const;
   void take_back(ParameterRecord& record);
+  void prepare_norms();
   void follow_writes(ParameterRecord& record, std::uint64_t num_writes);
   void route_gradients();
   void take_gradient(ParameterRecord& record);
@@ -227,6 +232,7 @@ class ModelData {
   bool sum_gradients_;
   GradMode grad_mode_;
   bool takes_gradients_ = true;
+  std::unique_ptr<CardNorms> card_norms_;  // where gradients lie on a card
   std::function<void(const ParameterRecord&)> on_final_;
   std::uint64_t chunk_bytes_ = 0;
   chunk::Layout layout_;

@@ -139,6 +139,13 @@ std::vector<torch::optim::OptimizerParamGroup> make_groups(const OptimizerConfig
   return groups;
 }
 
+// The simulated accelerator's memory is the host's.
+std::unique_ptr<hybrid_adam::ChunkUpdater> make_updater_above(const runtime::Runtime& runtime, ThreadPool& pool) {
+  if (!runtime.kernels()) return std::make_unique<hybrid_adam::ProcessorUpdater>(pool);
+  auto& card = *runtime.residency().hierarchy().pool(Tier::kGpu).accelerator();
+  return std::make_unique<hybrid_adam::AcceleratorUpdater>(card, *runtime.kernels());
+}
+
 }  // namespace
 
 // One param group as it stands at this step.
@@ -196,6 +203,8 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       seed_(at::detail::getDefaultCPUGenerator().current_seed()),
       clip_norm_(config.gradient_clipping.value_or(0)),
       pool_(config.cpu.threads),
+      below_(std::make_unique<hybrid_adam::ProcessorUpdater>(pool_)),
+      above_(make_updater_above(*core.runtime_, pool_)),
       plans_(data.chunks().size()),
       may_be_early_(config.placement.early_update && config.prefetch > 0 && clip_norm_ <= 0 &&
                     core.runtime_->compute_tier() == Tier::kGpu),
@@ -206,6 +215,8 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
     if (data_.chunks()[chunk].trainable) trained_.push_back(chunk);
   for (auto& record : data_.parameters())
     if (record.trainable) chunk_[record.chunk].push_back(&record);
+  if (core.runtime_->compute_tier() == Tier::kGpu && config.optimizer.use_hybrid_adam)
+    force_placement(config.debug.update_on_gpu);
   if (!may_be_early_) return;
   data_.set_on_final_gradient([this](const runtime::ParameterRecord& record) { note_final(record); });
   core_.runtime_->add_worker(this);
@@ -258,7 +269,7 @@ bool Optimizer::try_update() {
   auto& scaler = core_.loss_scaler_;
   const auto* overflowed = measure_gradients();
   if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
-  num_taken_ = 0;
+  num_taken_ = num_above_ = 0;
   if (!overflowed) update(grad_scale());
   early_.discard_all();
   data_.use_up_gradients();
@@ -280,8 +291,9 @@ void Optimizer::update(double grad_scale) {
   for (const std::size_t chunk : trained_) lists_.push_back(lists_of(chunk, plans_[chunk]));
   evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
       .run(
-          lists_, early_.order(lists_.size()), [&](std::size_t place) { return take_early(place); },
-          [&](std::size_t place) { update_chunk(trained_[place]); });
+          lists_, [&](std::size_t place) { return take_early(place); },
+          [&](std::size_t place, Tier tier) { update_chunk(place, tier); });
+  has_updated_ |= !stepped_.empty();
   for (auto* record : stepped_) data_.end_loan(*record);
   runtime::bury();
 }
@@ -297,6 +309,10 @@ const runtime::ParameterRecord* Optimizer::measure_gradients() {
   for (auto& record : data_.parameters()) {
     if (!record.tensor.grad().defined()) continue;
     refuse_unusable_gradient(record);
+    data_.sum_gradient(record);
+  }
+  for (auto& record : data_.parameters()) {
+    if (!record.tensor.grad().defined()) continue;
     const double square_sum = data_.grad_square_sum(record);  // finite exactly when every element is
     if (finds_overflow && !overflowed && !std::isfinite(square_sum)) overflowed = &record;
     sum += square_sum;
@@ -385,6 +401,7 @@ evict::UpdatePipeline::Lists Optimizer::lists_of(std::size_t chunk, const ChunkP
     if (list) wants.push_back({list, evict::Access::kWrite});
   if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
   wants.push_back({lists.param, is_overwritten(plan, lists) ? evict::Access::kOverwrite : evict::Access::kWrite});
+  wants.set_tier(tier_of(chunk, plan));
   return wants;
 }
 
@@ -393,20 +410,28 @@ bool Optimizer::is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists&
   return lists.master && lists.grad && plan.replaced_bytes == lists.used_bytes;
 }
 
-// REQUIRES: the chunk's lists are pinned on the cpu tier.
-void Optimizer::update_chunk(std::size_t chunk) {
-  const auto& lists = data_.chunks()[chunk];
+// REQUIRES: the chunk's lists are pinned on the tier.
+void Optimizer::update_chunk(std::size_t place, Tier tier) {
+  const std::size_t chunk = trained_[place];
   auto& residency = core_.runtime_->residency();
   const auto start = std::chrono::steady_clock::now();
-  for (auto& segment : plans_[chunk].segments) {
-    update_segment(segment, lists, [&](const evict::Resident* list) { return residency.address(list, Tier::kCpu); });
-    segment.stray_gradient.reset();
-  }
-  residency.record_update(lists.param, start, std::chrono::steady_clock::now());
+  update_segments(chunk, plans_[chunk], tier,
+                  [&](const evict::Resident* list) { return residency.address(list, tier); });
+  for (auto& segment : plans_[chunk].segments) segment.stray_gradient.reset();
+  residency.record_update(data_.chunks()[chunk].param, start, std::chrono::steady_clock::now());
+  num_above_ += tier == Tier::kGpu;
+  if (tier != lists_[place].tier()) set_update_tier(chunk, tier);  // there was no room for it
   runtime::bury();
 }
 
-void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists& lists, const AddressOf& address_of) {
+void Optimizer::update_segments(std::size_t chunk, const ChunkPlan& plan, Tier tier, const AddressOf& address_of) {
+  segments_.clear();
+  for (const auto& segment : plan.segments) segments_.push_back(resolve(segment, data_.chunks()[chunk], address_of));
+  (tier == Tier::kGpu ? above_ : below_)->update(algorithm_, segments_);
+}
+
+hybrid_adam::UpdateSegment Optimizer::resolve(const Segment& segment, const runtime::ChunkLists& lists,
+                                              const AddressOf& address_of) const {
   const auto at = [&](const evict::Resident* list, c10::ScalarType dtype) -> std::byte* {
     return list ? address_of(list) + segment.offset * c10::elementSize(dtype) : nullptr;
   };
@@ -424,7 +449,50 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
   arrays.count = segment.count;
   arrays.rounding = segment.rounding;
   if (lists.master) arrays.param_out = {at(lists.param, lists.dtype), runtime::number_type(lists.dtype)};
-  hybrid_adam::update_parallel(pool_, algorithm_, segment.constants, arrays);
+  return {segment.constants, arrays};
+}
+
+// ---- where chunks are updated ---------------------------------------------------------------------------------------
+
+void Optimizer::force_placement(UpdateOnGpu where) {
+  may_place_ = where == UpdateOnGpu::kPlanned;
+  is_placed_ = !may_place_;
+  if (!is_placed_) return;
+  for (std::size_t place = 0; place < trained_.size(); place += where == UpdateOnGpu::kAll ? 1 : 2)
+    set_update_tier(trained_[place], Tier::kGpu);
+}
+
+void Optimizer::set_update_tier(std::size_t chunk, Tier tier) {
+  for (auto* list : data_.chunks()[chunk].all())
+    if (list) core_.runtime_->residency().set_update_tier(list, tier);
+}
+
+// The first update is on the cpu tier whatever is decided: it is what a budget was judged by, and is measured.
+void Optimizer::place_updates(const evict::MoveRates& rates) {
+  if (!may_place_ || (is_foretold_ && !has_updated_)) return;
+  std::vector<const evict::Resident*> params;
+  for (const std::size_t chunk : trained_) params.push_back(data_.chunks()[chunk].param);
+  core_.runtime_->residency().place_updates(params, rates, above_->costs_processor());
+  is_foretold_ = true;
+  is_placed_ = has_updated_;
+  may_place_ = !is_placed_;
+}
+
+// A gradient outside of the chunk lies in the host's memory.
+Tier Optimizer::tier_of(std::size_t chunk, const ChunkPlan& plan) const {
+  const auto is_stray = [](const Segment& segment) { return segment.stray_gradient.defined(); };
+  if (!is_placed_ || std::any_of(plan.segments.begin(), plan.segments.end(), is_stray)) return Tier::kCpu;
+  return data_.chunks()[chunk].param->update_tier;
+}
+
+void Optimizer::describe(Plan& plan) const {
+  for (const std::size_t chunk : trained_) {
+    const auto& lists = data_.chunks()[chunk];
+    const bool is_above = lists.param->update_tier == Tier::kGpu;
+    ++(is_above ? plan.num_gpu_updates : plan.num_cpu_updates);
+    for (const auto* list : {lists.master, lists.exp_avg, lists.exp_avg_sq})
+      if (list && is_above) plan.gpu_state_bytes += list->bytes;
+  }
 }
 
 // ---- updates ahead of step() ----------------------------------------------------------------------------------------
@@ -434,7 +502,6 @@ void Optimizer::update_segment(const Segment& segment, const runtime::ChunkLists
 void Optimizer::begin_backward() {
   if (!may_be_early_) return;
   early_.discard_all();
-  thread_ = std::this_thread::get_id();
   num_final_.assign(chunk_.size(), 0);
   is_early_ = core_.runtime_->residency().is_update_next(core_.update_signature());
   groups_.clear();
@@ -457,6 +524,7 @@ void Optimizer::read_groups() {
 
 void Optimizer::note_final(const runtime::ParameterRecord& record) {
   const std::size_t chunk = record.chunk;
+  thread_ = std::this_thread::get_id();  // of a card's gradients, autograd's for that card
   if (num_final_.empty() || data_.chunks()[chunk].lends() || ++num_final_[chunk] != chunk_[chunk].size()) return;
   const auto* param = data_.chunks()[chunk].param;
   core_.runtime_->residency().note_ready(param);
@@ -480,7 +548,7 @@ evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
 
 // A transfer's failure is kept by Residency, and ends the step at its next look.
 void Optimizer::work_between_operators() noexcept {
-  if (!early_.is_pending() || std::this_thread::get_id() != thread_) return;
+  if (std::this_thread::get_id() != thread_ || !early_.is_pending()) return;
   try {
     early_.advance([this](std::size_t place) { update_early(place); });
   } catch (const std::exception&) {
@@ -489,16 +557,14 @@ void Optimizer::work_between_operators() noexcept {
 
 void Optimizer::update_early(std::size_t place) {
   const std::size_t chunk = trained_[place];
-  const auto& lists = data_.chunks()[chunk];
   auto& residency = core_.runtime_->residency();
   const auto start = std::chrono::steady_clock::now();
   copy_to_shadows(chunk);
-  for (const auto& segment : early_plans_[chunk].segments)
-    update_segment(segment, lists, [&](const evict::Resident* list) {
-      return residency.address(list->shadow ? list->shadow : list, Tier::kCpu);
-    });
+  update_segments(chunk, early_plans_[chunk], Tier::kCpu, [&](const evict::Resident* list) {
+    return residency.address(list->shadow ? list->shadow : list, Tier::kCpu);
+  });
   const auto end = std::chrono::steady_clock::now();
-  residency.record_update(lists.param, start, end);
+  residency.record_update(data_.chunks()[chunk].param, start, end);
   residency.note_early_update(static_cast<std::uint32_t>(place),
                               static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
 }

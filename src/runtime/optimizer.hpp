@@ -11,6 +11,7 @@
 // Threading: engine thread only.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,9 +23,10 @@
 #include "base/thread_pool.hpp"
 #include "evict/early_updates.hpp"
 #include "evict/update_pipeline.hpp"
-#include "hybrid_adam/update_kernel.hpp"
+#include "hybrid_adam/chunk_updater.hpp"
 #include "runtime/config.hpp"
 #include "runtime/model_data.hpp"
+#include "runtime/telemetry.hpp"
 
 namespace asterias {
 
@@ -65,10 +67,20 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   bool lacks_momentum(const runtime::ParameterRecord& record, const Group& group) const;
   bool is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists& lists) const;
   evict::UpdatePipeline::Lists lists_of(std::size_t chunk, const ChunkPlan& plan) const;
-  void update_chunk(std::size_t chunk);
+  void update_chunk(std::size_t place, Tier tier);
   // Where the update finds the bytes of a list.
   using AddressOf = std::function<std::byte*(const evict::Resident* list)>;
-  void update_segment(const Segment& segment, const runtime::ChunkLists& lists, const AddressOf& address_of);
+  void update_segments(std::size_t chunk, const ChunkPlan& plan, Tier tier, const AddressOf& address_of);
+  hybrid_adam::UpdateSegment resolve(const Segment& segment, const runtime::ChunkLists& lists,
+                                     const AddressOf& address_of) const;
+
+  // ---- where chunks are updated
+  void force_placement(UpdateOnGpu where);
+  void set_update_tier(std::size_t chunk, Tier tier);
+  // Decides it: for what is foretold after the first pass, and for good once a whole step has been measured.
+  void place_updates(const evict::MoveRates& rates);
+  Tier tier_of(std::size_t chunk, const ChunkPlan& plan) const;
+  void describe(Plan& plan) const;
 
   // ---- updates ahead of step()
   void begin_backward();
@@ -80,6 +92,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   void copy_to_shadows(std::size_t chunk);
   bool take_early(std::size_t place);
   std::uint64_t num_early_updates() const { return num_taken_; }
+  std::uint64_t num_gpu_updates() const { return num_above_; }
 
   const runtime::ParameterRecord* measure_gradients();
   double grad_scale() const;
@@ -90,11 +103,18 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   const std::uint64_t seed_;  // of stochastic rounding: torch's own, when the engine was made
   const double clip_norm_;
   ThreadPool pool_;
-  std::vector<std::size_t> trained_;                 // chunks, by place in the update
-  std::vector<ChunkPlan> plans_;                     // by chunk, of the present step
-  std::vector<evict::UpdatePipeline::Lists> lists_;  // by place in the update, of the present step
-  std::vector<runtime::ParameterRecord*> stepped_;   // parameters with a gradient, in the present step
+  const std::unique_ptr<hybrid_adam::ChunkUpdater> below_, above_;  // on the cpu tier, and on an accelerator's
+  std::vector<hybrid_adam::UpdateSegment> segments_;                // scratch, of one chunk
+  std::vector<std::size_t> trained_;                                // chunks, by place in the update
+  std::vector<ChunkPlan> plans_;                                    // by chunk, of the present step
+  std::vector<evict::UpdatePipeline::Lists> lists_;                 // by place in the update, of the present step
+  std::vector<runtime::ParameterRecord*> stepped_;                  // parameters with a gradient, in the present step
   double grad_norm_ = 0;
+  bool may_place_ = false;       // chunks may be updated on the accelerator, where that is not decided for good
+  bool is_placed_ = false;       // it is
+  bool has_updated_ = false;     // a step
+  bool is_foretold_ = false;     // it has been decided once
+  std::uint64_t num_above_ = 0;  // in the present step
 
   const bool may_be_early_;
   bool is_early_ = false;  // in the present backward
@@ -105,7 +125,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   std::vector<Group> groups_;                                  // when the present backward began
   std::vector<std::size_t> group_of_;                          // by parameter: place in groups_, or their number
   std::uint64_t num_taken_ = 0;                                // in the present step
-  std::thread::id thread_;                                     // that called backward
+  std::atomic<std::thread::id> thread_;                        // on which gradients become final
 };
 
 }  // namespace asterias

@@ -13,6 +13,7 @@
 #include <torch/torch.h>
 
 #include "base/error.hpp"
+#include "runtime/runtime.hpp"
 
 namespace asterias::runtime {
 namespace {
@@ -20,26 +21,43 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The CPU generator's state, kept out of tensors: those could be absent when the generator reads them by pointer.
-class RandomState {
+// A generator's state, kept out of tensors: those could be absent when the generator reads them by pointer.
+class GeneratorState {
  public:
-  RandomState() {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    const std::lock_guard lock(generator.mutex());
-    const at::Tensor state = generator.get_state();
+  explicit GeneratorState(const at::Generator& generator) : generator_(generator) {
+    const std::lock_guard lock(generator_.mutex());
+    const at::Tensor state = generator_.get_state();
     bytes_.resize(state.nbytes());
     std::memcpy(bytes_.data(), state.const_data_ptr(), bytes_.size());
   }
 
   void set() const {
-    auto generator = at::detail::getDefaultCPUGenerator();
+    auto generator = generator_;
     const std::lock_guard lock(generator.mutex());
     auto bytes = bytes_;
     generator.set_state(torch::from_blob(bytes.data(), {static_cast<std::int64_t>(bytes.size())}, torch::kByte));
   }
 
  private:
+  at::Generator generator_;
   std::vector<std::uint8_t> bytes_;
+};
+
+// The generators that operators draw from: the CPU's, and that of the card that computes.
+class RandomState {
+ public:
+  RandomState() {
+    states_.emplace_back(at::detail::getDefaultCPUGenerator());
+    if (const auto runtime = Runtime::current(); runtime && !runtime->device().is_cpu())
+      states_.emplace_back(at::globalContext().defaultGenerator(runtime->device()));
+  }
+
+  void set() const {
+    for (const auto& state : states_) state.set();
+  }
+
+ private:
+  std::vector<GeneratorState> states_;
 };
 
 // Which casts the operators of this thread make.

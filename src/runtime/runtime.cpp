@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <malloc.h>
+#include <map>
+#include <optional>
 #include <sys/statvfs.h>
 #include <utility>
+
+#include <ATen/Context.h>
 
 #include "base/byte_size.hpp"
 #include "base/library_pages.hpp"
@@ -13,10 +18,13 @@
 #include "base/process_memory.hpp"
 #include "device/block_file.hpp"
 #include "device/copy_stream.hpp"
+#include "device/cuda_accelerator.hpp"
+#include "device/cuda_device.hpp"
 #include "device/simulated_accelerator.hpp"
 #include "runtime/allocator.hpp"
 #include "runtime/interception.hpp"
 #include "runtime/storage_slot.hpp"
+#include "runtime/torch_device.hpp"
 
 namespace asterias::runtime {
 namespace {
@@ -33,6 +41,10 @@ constexpr std::uint64_t kLibraryGrowthBytes = 8 * kMiB;
 constexpr std::uint64_t kLibraryDriftBytes = 16 * kMiB;
 // What the measuring pass leaves to the rest of the machine.
 constexpr std::uint64_t kSystemReserveBytes = 512 * kMiB;
+
+// What torch's libraries take of a card besides tensors once they are used: kernels that are loaded lazily, handles.
+// Their workspaces are tensors' memory.
+constexpr std::uint64_t kCardLibraryBytes = 384 * kMiB;
 
 // In one piece of memory residents of many sizes leave gaps: of a budget, one part in so many.
 constexpr std::uint64_t kGapShare = 8;
@@ -85,16 +97,43 @@ std::unique_ptr<chunk::SwapSpace> open_swap(const EngineConfig& config) {
   return std::make_unique<chunk::SwapSpace>(std::move(files), limit);
 }
 
-chunk::Hierarchy make_hierarchy(const EngineConfig& config) {
+bool is_cuda(const EngineConfig& config) { return config.device.starts_with("cuda"); }
+
+std::unique_ptr<device::Accelerator> open_card(const EngineConfig& config, const CudaBackend& cuda) {
+  device::CudaOptions options;
+  options.index = cuda_index(config.device);
+  options.limit_bytes = config.tiers.gpu.limit.bytes.value_or(UINT64_MAX);
+  options.limit_share = config.tiers.gpu.limit.share.value_or(1);
+  options.library_growth_bytes = kCardLibraryBytes;
+  options.uses_foreign_stream = true;
+  options.compute_stream = cuda.torch->stream(options.index);
+  // For as long as the process lives: what others hold of the card is known only before the context is made.
+  static std::map<int, std::shared_ptr<const device::CudaDevice>> cards;
+  auto& card = cards[options.index];
+  if (!card) card = std::make_shared<const device::CudaDevice>(*cuda.calls, options.index);
+  card->adopt_thread();
+  return device::open_cuda_accelerator(card, options);
+}
+
+chunk::Hierarchy make_hierarchy(const EngineConfig& config, const CudaBackend& cuda) {
   const std::uint64_t cpu_limit = clip_to_machine(resolve_memory_limit(config.tiers.cpu.limit));
   const auto measure = [earlier = device::PageBlock::mapped_bytes()] { return library_bytes(earlier); };
   auto cpu = chunk::TierPool::create(Tier::kCpu, cpu_limit, measure, kLibrarySlackBytes);
+  if (is_cuda(config)) {
+    auto card = open_card(config, cuda);
+    const std::uint64_t bytes = card->memory_bytes();
+    cpu->pin_with(card->host_pinner(), resolve_memory_limit(config.tiers.cpu.pinned_limit));
+    return {
+        chunk::TierPool::create_in_one_piece(Tier::kGpu, bytes, std::move(card), chunk::TierPool::small_share(bytes)),
+        std::move(cpu), open_swap(config)};
+  }
   if (config.device != "simulated") return {nullptr, std::move(cpu), open_swap(config)};
   const auto& link = config.tiers.gpu.link;
   const std::uint64_t gpu_limit = resolve_memory_limit(config.tiers.gpu.limit);
   if (config.debug.one_piece) {
     auto accelerator =
         device::make_simulated_accelerator({gpu_limit, link.h2d_bytes_per_second, link.d2h_bytes_per_second});
+    cpu->pin_with(accelerator->host_pinner(), resolve_memory_limit(config.tiers.cpu.pinned_limit));
     return {chunk::TierPool::create_in_one_piece(Tier::kGpu, gpu_limit, std::move(accelerator),
                                                  chunk::TierPool::small_share(gpu_limit)),
             std::move(cpu), open_swap(config)};
@@ -129,7 +168,8 @@ class Rooms {
     const std::uint64_t cpu = hierarchy.pool(Tier::kCpu).limit_bytes();
     bytes_[static_cast<int>(Tier::kCpu)] = cpu > foreign_bytes ? cpu - foreign_bytes : 0;
     if (hierarchy.has(Tier::kGpu)) {
-      bytes_[static_cast<int>(Tier::kGpu)] = hierarchy.pool(Tier::kGpu).limit_bytes();
+      const auto& gpu = hierarchy.pool(Tier::kGpu);
+      bytes_[static_cast<int>(Tier::kGpu)] = gpu.limit_bytes() - std::min(gpu.limit_bytes(), gpu.foreign_bytes());
       gpu_gaps_ = hierarchy.pool(Tier::kGpu).is_one_piece() ? of(Tier::kGpu) / kGapShare : 0;
     }
     if (hierarchy.has(Tier::kNvme)) bytes_[static_cast<int>(Tier::kNvme)] = hierarchy.swap().limit_bytes();
@@ -153,10 +193,49 @@ class Rooms {
   std::uint64_t gpu_gaps_ = 0;  // that residents may leave between them
 };
 
+// torch's switches that decide about bits on a card are the process's: set while a runtime lives, then as before.
+class TorchSwitches {
+ public:
+  TorchSwitches() = default;
+  // Equal bits from run to run, and the same whatever is in memory that nobody has written. cuBLAS reads its own switch
+  // when its first handle is made.
+  explicit TorchSwitches(const EngineConfig& config) {
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+    auto& context = at::globalContext();
+    before_ = {context.deterministicAlgorithms(), context.deterministicAlgorithmsWarnOnly(),
+               context.deterministicFillUninitializedMemory(), context.benchmarkCuDNN()};
+    set({config.deterministic, /*warns_only=*/false, /*fills_memory=*/false,
+         before_->benchmarks && !config.deterministic});
+    context.setAllowTF32CuBLAS(config.allow_tf32);
+    context.setAllowTF32CuDNN(config.allow_tf32);
+  }
+  void restore() {
+    if (before_) set(*before_);
+    before_.reset();
+  }
+
+ private:
+  struct Values {
+    bool is_deterministic, warns_only, fills_memory, benchmarks;
+  };
+  static void set(const Values& values) {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(values.is_deterministic, values.warns_only);
+    context.setDeterministicFillUninitializedMemory(values.fills_memory);
+    context.setBenchmarkCuDNN(values.benchmarks);
+  }
+
+  std::optional<Values> before_;
+};
+
+TorchSwitches switches_on_card;  // below attach_mutex
+
 // Everything of the configuration that all engines of a process share.
 std::string tiers_key(EngineConfig config) {
   EngineConfig shared;
-  shared.device = config.device == "auto" ? "cpu" : config.device;
+  shared.device = config.device;
+  shared.deterministic = config.deterministic;
+  shared.allow_tf32 = config.allow_tf32;
   shared.tiers = config.tiers;
   shared.placement = config.placement;
   shared.placement.grad_mode = GradMode::kSeparate;  // of each engine's own choice
@@ -174,15 +253,21 @@ std::shared_ptr<Runtime> Runtime::attach(const EngineConfig& config) {
   const std::lock_guard lock(attach_mutex);
   auto runtime = current();
   if (!runtime) {
+    const CudaBackend cuda = is_cuda(config) ? cuda_backend() : CudaBackend();
     bound_malloc();
     release_library_pages();
     install_allocator();
     install_interception();
-    runtime = std::shared_ptr<Runtime>(new Runtime(config));
+    runtime = std::shared_ptr<Runtime>(new Runtime(config, cuda));
+    if (cuda.torch) {
+      install_device_allocator(*cuda.torch, cuda_index(config.device));
+      switches_on_card = TorchSwitches(config);
+    }
     current_runtime.store(runtime, std::memory_order_release);
   } else if (runtime->tiers_key_ != tiers_key(config)) {
     throw ConfigError(
-        "device, tiers, placement, prefetch, io and debug must be the same for all engines of a process: they share "
+        "device, deterministic, allow_tf32, tiers, placement, prefetch, io and debug must be the same for all engines "
+        "of a process: they share "
         "one set of tiers");
   }
   ++num_engines;
@@ -193,6 +278,9 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
   const std::lock_guard lock(attach_mutex);
   if (--num_engines > 0) return;
   release_last_outputs();
+  release_worker_outputs();
+  if (runtime->cuda_.torch) runtime->cuda_.torch->drop_workspaces();
+  switches_on_card.restore();
   current_runtime.store(nullptr, std::memory_order_release);
   runtime->residency_->stop_keeping();
   StorageSlot::release_survivors(runtime->residency_);
@@ -200,10 +288,14 @@ void Runtime::detach(const std::shared_ptr<Runtime>& runtime) {
     if (tier != Tier::kNvme) runtime->residency_->hierarchy().pool(tier).stop_caching();
 }
 
-Runtime::Runtime(const EngineConfig& config)
-    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config), make_policy(config.placement.eviction),
-                                                    config.prefetch, config.placement.activations)),
+Runtime::Runtime(const EngineConfig& config, const CudaBackend& cuda)
+    : residency_(std::make_shared<evict::Residency>(make_hierarchy(config, cuda),
+                                                    make_policy(config.placement.eviction), config.prefetch,
+                                                    config.placement.activations)),
       compute_tier_(residency_->hierarchy().compute_tier()),
+      device_(cuda.torch ? c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(cuda_index(config.device)))
+                         : c10::Device(c10::kCPU)),
+      cuda_(cuda),
       debug_(config.debug),
       tiers_key_(tiers_key(config)) {
   for (const Tier tier : residency_->hierarchy().levels())
@@ -214,6 +306,14 @@ Runtime::Runtime(const EngineConfig& config)
 bool Runtime::may_exceed(std::uint64_t bytes) const {
   const std::uint64_t available = memory_available_bytes();
   return available > kSystemReserveBytes && bytes < available - kSystemReserveBytes;
+}
+
+void Runtime::check_stream() const {
+  if (!cuda_.torch || cuda_.torch->is_on_stream(device_.index())) return;
+  throw StateError(StateError::Cause::kMisuse,
+                   "an operator was called while this thread's current CUDA device is not " + device_.str() +
+                       ", or its current stream not the default one, by which moves of tensors are ordered; call it on "
+                       "that device (c10::cuda::set_device) and without a CUDAStreamGuard");
 }
 
 void Runtime::check_failure() const {
@@ -277,7 +377,9 @@ std::vector<TierBudget> Runtime::smallest_budgets(bool only_lacking) const {
     bool lacks = need_of(tier, 0) > rooms.of(tier);
     if (tier == Tier::kGpu && !lower_tiers_suffice)
       lacks = needs.working_set[0] > rooms.of(tier);  // more of it alone would not help
-    const std::uint64_t libraries = tier == Tier::kCpu ? foreign + kLibraryDriftBytes : 0;
+    std::uint64_t libraries = tier == Tier::kCpu ? foreign + kLibraryDriftBytes : 0;
+    if (tier == Tier::kGpu && !hierarchy.is_host(tier))
+      libraries = hierarchy.pool(tier).foreign_bytes() + kLibraryDriftBytes;
     if (!lacks && only_lacking) continue;
     const std::uint64_t bytes = round_up(need_of(tier, kLibraryDriftBytes) + libraries, kMiB);
     budgets.push_back(

@@ -12,9 +12,12 @@
 #include <string>
 #include <vector>
 
+#include <c10/core/Device.h>
+
 #include "base/error.hpp"
 #include "evict/residency.hpp"
 #include "runtime/config.hpp"
+#include "runtime/cuda_backend.hpp"
 
 namespace asterias::runtime {
 
@@ -40,7 +43,19 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   evict::Residency& residency() const { return *residency_; }
   const std::shared_ptr<evict::Residency>& shared_residency() const { return residency_; }
   Tier compute_tier() const { return compute_tier_; }
+  // The fastest tier whose bytes the host may read and write.
+  Tier host_tier() const { return residency_->hierarchy().host_tier(); }
   const DebugConfig& debug() const { return debug_; }
+
+  // Whose tensors are computed with: a card, or the CPU, also on the simulated device.
+  c10::Device device() const { return device_; }
+  // True where tensors of this device have their memory from the tiers.
+  bool serves(c10::Device device) const { return device.is_cpu() || device == device_; }
+  // The card's kernels; null where there is none.
+  hybrid_adam::KernelCalls* kernels() const { return cuda_.kernels; }
+  // Throws StateError where the calling thread's operators go into another stream of the card than moves are ordered
+  // by.
+  void check_stream() const;
 
   // Throws the first cause when a transfer has failed for good; everything after it would be wrong.
   void check_failure() const;
@@ -69,12 +84,14 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   std::vector<TierBudget> smallest_budgets(bool only_lacking) const;
 
  private:
-  explicit Runtime(const EngineConfig& config);
+  Runtime(const EngineConfig& config, const CudaBackend& cuda);
   bool may_exceed(std::uint64_t bytes) const;
   [[noreturn]] void refuse(const char* why, const char* remark = "") const;
 
   std::shared_ptr<evict::Residency> residency_;
   Tier compute_tier_;
+  c10::Device device_;
+  CudaBackend cuda_;  // empty where there is no card
   DebugConfig debug_;
   bool is_measuring_ = true;
   std::vector<BetweenOperators*> workers_;

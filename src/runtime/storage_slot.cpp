@@ -49,7 +49,7 @@ c10::weak_intrusive_ptr<c10::StorageImpl> weak(c10::StorageImpl* storage) {
 
 constexpr std::uint64_t kMinAdoptedBytes = device::kPageBytes;
 
-// Where what outlives the last engine goes: without an accelerator, torch's own memory is DRAM, whatever tier was
+// Where what outlives the last engine goes, unless it is a card's: torch's own memory is DRAM, whatever tier was
 // computed on.
 constexpr Tier kSurvivorTier = Tier::kCpu;
 
@@ -87,34 +87,47 @@ StorageSlot* StorageSlot::of(const at::Tensor& tensor) {
 StorageSlot* StorageSlot::find(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
   auto* slot = of(storage);
   if (!slot || slot->residency_ == residency) return slot;
-  move_over(residency, storage);
-  return nullptr;
+  return move_over(residency, storage);
 }
 
 // Copies the bytes out of an earlier runtime, whose tiers stay until its last slot dies, into plain memory of this one.
-void StorageSlot::move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
+// What is a card's becomes a resident at once: only that has memory in DRAM.
+StorageSlot* StorageSlot::move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
   const auto* slot = of(storage);
   const auto earlier = slot->residency_;
   const evict::Want want{slot->resident_, evict::Access::kRead};
   earlier->acquire({&want, 1}, kSurvivorTier);
   chunk::Block block;
   try {
-    block = residency->allocate(std::max<std::uint64_t>(storage->nbytes(), 1), kSurvivorTier);
+    const std::uint64_t least = storage->device().is_cpu() ? 1 : kMinAdoptedBytes;
+    block = residency->allocate(std::max<std::uint64_t>(storage->nbytes(), least), kSurvivorTier);
   } catch (...) {
     earlier->release({&want, 1}, kSurvivorTier);
     throw;
   }
   std::memcpy(block.data(), earlier->address(want.resident, kSurvivorTier) + slot->offset_bytes_, storage->nbytes());
   earlier->release({&want, 1}, kSurvivorTier);
+  const Name name = slot->name_;
+  const c10::Device device = storage->device();
   const at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());  // the slot dies with it
   storage->*member(ThrowOnRead{}) = false;
-  storage->set_data_ptr_noswap(data_ptr_of(std::move(block)));
+  storage->set_data_ptr_noswap(at::DataPtr(nullptr, device));
+  if (device.is_cpu()) {
+    storage->set_data_ptr_noswap(data_ptr_of(std::move(block), device));
+    return nullptr;
+  }
+  auto* moved = new StorageSlot(residency, storage, 0, name);
+  moved->point(storage, nullptr);
+  moved->resident_ = residency->adopt(std::move(block), moved);
+  return moved;
 }
 
 StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
   static std::mutex adoption;  // two threads may meet a loader's tensor at once
   const std::lock_guard lock(adoption);
   if (auto* slot = find(residency, storage)) return slot;
+  const auto& tiers = residency->hierarchy();
+  if (storage->device().is_cpu() && !tiers.is_host(tiers.compute_tier())) return nullptr;
   const chunk::Block* block = block_of(storage);
   if (!block || block->bytes() < kMinAdoptedBytes || !residency->hierarchy().has(block->pool()->tier())) return nullptr;
   if (&residency->hierarchy().pool(block->pool()->tier()) != block->pool()) return nullptr;  // an earlier runtime's
@@ -145,7 +158,7 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
   const auto bytes = static_cast<std::size_t>(like.numel()) * at::elementSize(dtype);
   auto storage =
       c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
-                                            at::DataPtr(nullptr, like.device()), c10::GetAllocator(c10::kCPU), true);
+                                            at::DataPtr(nullptr, like.device()), allocator_of(like.device()), true);
   auto* slot = new StorageSlot(residency, storage.get(), offset_bytes, std::move(name));
   slot->resident_ = chunk;
   storage->set_data_ptr_noswap(at::DataPtr(nullptr, slot, &StorageSlot::on_storage_death, storage->device()));
@@ -155,7 +168,7 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
     slot->place_ = place;
   }
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(dtype));
+      c10::Storage(std::move(storage)), c10::DispatchKeySet(key_of(like.device())), c10::scalarTypeToTypeMeta(dtype));
   tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides());
   return tensor;
 }
@@ -188,6 +201,8 @@ void StorageSlot::on_storage_death(void* context) {
   std::unique_ptr<StorageSlot> slot(static_cast<StorageSlot*>(context));
   if (slot->place_) *slot->place_ = nullptr;
   if (!slot->resident_) return;
+  if (const evict::Want want{slot->resident_, evict::Access::kRead}; slot->stays_)
+    slot->residency_->release({&want, 1}, slot->residency_->hierarchy().compute_tier());
   // A gradient's chunk is worth nothing once no gradient lies in it.
   evict::Resident* resident = slot->resident_;
   const bool is_gradient = resident->is_chunk && resident->list == chunk::ListKind::kGrad && !resident->retired;
@@ -222,7 +237,7 @@ void StorageSlot::recall() const {
 void StorageSlot::return_block(c10::StorageImpl* storage, chunk::Block block) {
   (void)storage->_mutable_data_ptr_no_checks().release_context();
   storage->*member(ThrowOnRead{}) = false;
-  storage->set_data_ptr_noswap(data_ptr_of(std::move(block)));
+  storage->set_data_ptr_noswap(data_ptr_of(std::move(block), storage->device()));
 }
 
 // An activation's block becomes its storage's own. False when it does not fit.
@@ -242,7 +257,8 @@ void StorageSlot::move_out(StorageSlot* slot, Tier tier) {
   auto storage = slot->storage_.lock();
   if (!storage || storage->nbytes() == 0) return;
   chunk::Block block = residency->allocate(storage->nbytes(), tier);
-  std::memcpy(block.data(), residency->address(slot->resident_, tier) + slot->offset_bytes_, storage->nbytes());
+  residency->hierarchy().copy_within(
+      tier, block.data(), residency->address(slot->resident_, tier) + slot->offset_bytes_, storage->nbytes());
   residency->remove_tenant(slot->resident_, slot);
   slot->return_block(storage.get(), std::move(block));
   if (slot->place_) *slot->place_ = nullptr;
@@ -263,15 +279,29 @@ void StorageSlot::release_chunk(const std::shared_ptr<evict::Residency>& residen
   residency->release({&want, 1}, kSurvivorTier);
 }
 
+// torch's own memory on a card is what the pool leaves of it, which may be nothing.
+void StorageSlot::stay_on_card(evict::Resident* resident) {
+  const evict::Want want{resident, evict::Access::kRead};
+  for (auto* tenant : resident->tenants) {
+    auto* slot = static_cast<StorageSlot*>(tenant);
+    slot->residency_->acquire({&want, 1}, slot->residency_->hierarchy().compute_tier());
+    slot->stays_ = true;
+  }
+}
+
 void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& residency) {
   std::vector<evict::Resident*> survivors;
   residency->for_each([&](const evict::Resident& resident) {
     if (!resident.tenants.empty()) survivors.push_back(const_cast<evict::Resident*>(&resident));
   });
+  const auto& tiers = residency->hierarchy();
+  const bool is_host = tiers.is_host(tiers.compute_tier());
   std::size_t num_left = 0;
   for (auto* resident : survivors) try {
       if (resident->is_pinned())
         ++num_left;  // stays as it is: whoever holds the pin can read it
+      else if (!is_host)
+        stay_on_card(resident);
       else if (resident->is_chunk)
         release_chunk(residency, resident);
       else
@@ -280,8 +310,8 @@ void StorageSlot::release_survivors(const std::shared_ptr<evict::Residency>& res
       ++num_left;
     }
   if (num_left > 0)
-    log::warning(std::to_string(num_left) +
-                 " tensors or chunks outlive the last engine and have no room in tiers.cpu.limit; they cannot be read");
+    log::warning(std::to_string(num_left) + " tensors or chunks outlive the last engine and have no room in tiers." +
+                 (is_host ? "cpu" : "gpu") + ".limit; they cannot be read");
   bury();
 }
 

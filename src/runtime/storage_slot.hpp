@@ -38,10 +38,12 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   static StorageSlot* of(c10::StorageImpl* storage);
   static StorageSlot* of(const at::Tensor& tensor);
 
-  // Finds the slot of a storage in `residency`. A tensor that outlived an earlier runtime leaves that one first.
+  // Finds the slot of a storage in `residency`, or null. A tensor that outlived an earlier runtime leaves that one
+  // first.
   static StorageSlot* find(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
 
-  // Makes the storage an activation resident if its block is ours and large enough; returns its slot, or null.
+  // Makes the storage an activation resident if its block is ours and large enough, and of the device that computes;
+  // returns its slot, or null.
   static StorageSlot* adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
 
   // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content.
@@ -58,8 +60,9 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   // to an empty storage. Throws OutOfMemory. REQUIRES: the slot's chunk is pinned there.
   static void move_out(StorageSlot* slot, Tier tier);
 
-  // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; warns of the
-  // rest. For what outlives the last engine. Throws nothing of ours: it runs in destructors.
+  // Gives every storage that still has a slot plain memory of its own on the cpu tier, as far as it fits; on a card it
+  // stays on the gpu tier, which stays with it. Warns of the rest. For what outlives the last engine. Throws nothing of
+  // ours: it runs in destructors.
   static void release_survivors(const std::shared_ptr<evict::Residency>& residency);
 
   evict::Resident* resident() const { return resident_; }
@@ -86,11 +89,12 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
               Name name);
   static void on_storage_death(void* slot);
-  static void move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
+  static StorageSlot* move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
   void point(c10::StorageImpl* storage, std::byte* data);
   void return_block(c10::StorageImpl* storage, chunk::Block block);
   static bool release_activation(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);
   static void release_chunk(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);
+  static void stay_on_card(evict::Resident* resident);
 
   std::shared_ptr<evict::Residency> residency_;
   evict::Resident* resident_ = nullptr;
@@ -98,10 +102,16 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   c10::weak_intrusive_ptr<c10::StorageImpl> storage_;
   Name name_;
   bool has_guard_ = false;  // the storage knows what to say
+  bool stays_ = false;      // pinned on the card for as long as it lives
   StorageSlot** place_ = nullptr;
   std::function<void()> recall_;  // while the place is lent
   std::atomic<std::uint64_t> num_writes_{0};
 };
+
+// Dispatches the operators on dense tensors of `device`.
+inline c10::DispatchKey key_of(c10::Device device) {
+  return device.is_cpu() ? c10::DispatchKey::CPU : c10::DispatchKey::CUDA;
+}
 
 // Drops references that follow() had to take. Call after every call into Residency, without its lock: a last reference
 // dies here.

@@ -90,6 +90,7 @@ std::string StepStats::to_json() const {
   json["fetches"] = fetches;
   json["prefetch_hits"] = prefetch_hits;
   json["early_updates"] = early_updates;
+  json["updates_on_gpu"] = updates_on_gpu;
   return json.dump();
 }
 
@@ -102,6 +103,9 @@ std::string Plan::to_json() const {
   json["state_saved_bytes"] = state_saved_bytes;
   json["reused_bytes"] = reused_bytes;
   json["num_parameters"] = num_parameters;
+  json["num_gpu_updates"] = num_gpu_updates;
+  json["num_cpu_updates"] = num_cpu_updates;
+  json["gpu_state_bytes"] = gpu_state_bytes;
   json["content_by_kind"] = by_kind(content_by_kind);
   json["tiers"] = Json::array();
   for (const auto& tier : tiers) json["tiers"].push_back(tier_plan(tier));

@@ -75,7 +75,8 @@ struct StepStats {
   std::uint64_t evictions_dirty = 0;
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
-  std::uint64_t early_updates = 0;  // chunks whose update had been computed before step()
+  std::uint64_t early_updates = 0;   // chunks whose update had been computed before step()
+  std::uint64_t updates_on_gpu = 0;  // chunks that were updated on the accelerator
 
   // Writes the fields as one line of JSON.
   std::string to_json() const;
@@ -104,6 +105,11 @@ struct Plan {
   std::uint64_t reused_bytes = 0;       // that gradients would take more if they did not take their parameters' places
   std::uint64_t state_saved_bytes = 0;  // what these would be more if optimizer state were fp32
   std::uint64_t num_parameters = 0;     // elements
+  // Of the chunks that are updated: on the accelerator, and their masters and moments. The rest is updated on the CPU.
+  // 0 before the first pass has ended.
+  std::uint64_t num_gpu_updates = 0;
+  std::uint64_t gpu_state_bytes = 0;
+  std::uint64_t num_cpu_updates = 0;
   std::vector<TierPlan> tiers;
   // By moment of the last traced pass, on the compute tier: bytes pinned and unmovable at once. The budget for what
   // moves is the limit less this. Empty before the first pass has ended.

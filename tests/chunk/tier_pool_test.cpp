@@ -10,7 +10,9 @@
 #include <catch2/catch.hpp>
 
 #include "base/byte_size.hpp"
+#include "device/cuda_accelerator.hpp"
 #include "device/simulated_accelerator.hpp"
+#include "tests/device/fake_cuda_calls.hpp"
 
 namespace asterias::chunk {
 namespace {
@@ -95,6 +97,52 @@ CATCH_TEST_CASE("tier pool: in one piece, what is poisoned, cleared and beyond t
   CATCH_CHECK(pool->shortfall(4 * kPageBytes) == 0);  // what lies besides takes no room of it
   CATCH_CHECK(pool->try_take(4 * kPageBytes));
   CATCH_CHECK(pool->shortfall(4 * kPageBytes + 1) == kPageBytes);
+}
+
+CATCH_TEST_CASE("tier pool: on a card, every use of a range comes after those before it", "[chunk]") {
+  device::tests::FakeCudaCalls calls;
+  device::CudaOptions options;
+  options.limit_bytes = calls.context_bytes + 2 * kMiB;
+  const std::shared_ptr<device::Accelerator> card = device::open_cuda_accelerator(calls, options);
+  const auto pool = TierPool::create_in_one_piece(Tier::kGpu, kPageBytes, card);
+  const std::vector<std::byte> from(kPageBytes, std::byte{7});
+  std::vector<std::byte> down(kPageBytes), again(kPageBytes);
+  const auto up_link = calls.streams()[1], down_link = calls.streams()[2];
+  {
+    auto block = pool->try_take(kPageBytes);
+    calls.hold(up_link);
+    auto up = block->copy_from(from.data(), kPageBytes, card->to_device());
+    auto first = block->copy_to(down.data(), kPageBytes, card->to_host());
+    calls.settle();
+    CATCH_CHECK_FALSE(first.point()->reached());
+    calls.hold(down_link);
+    calls.release(up_link);
+    auto second = block->copy_to(again.data(), kPageBytes, card->to_host());
+    block.reset();
+    pool->set_poison(true);
+    pool->try_take(kPageBytes).reset();  // who does nothing with it is no reason to forget them
+    auto next = pool->try_take(kPageBytes);
+    next->begin_use();
+    card->compute().fill(next->data(), 9, kPageBytes);
+    const auto filled = card->compute().point();
+    calls.settle();
+    CATCH_CHECK(up.point()->reached());
+    CATCH_CHECK_FALSE(filled->reached());
+    calls.release(down_link);
+  }
+  calls.settle();
+  CATCH_CHECK(down == from);
+  CATCH_CHECK(again == from);
+  {
+    auto block = pool->try_take(kPageBytes);
+    calls.hold(up_link);
+    auto up = block->copy_from(from.data(), kPageBytes, card->to_device());
+    block.reset();  // whose poison comes after the copy
+    calls.release(up_link);
+  }
+  calls.settle();
+  CATCH_CHECK(card->memory()[5] == std::byte{0xFF});
+  CATCH_CHECK(calls.order.num_races() == 0);
 }
 
 CATCH_TEST_CASE("tier pool: a hollow one counts and has no memory", "[chunk]") {

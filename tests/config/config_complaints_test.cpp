@@ -43,7 +43,8 @@ CATCH_TEST_CASE("an unknown key names its path and the nearest known key") {
 }
 
 CATCH_TEST_CASE("a key that resembles none is told what there is") {
-  CATCH_CHECK(read_complaint(R"({"a": 1})").starts_with("a: unknown key; known here: device, tiers, "));
+  CATCH_CHECK(read_complaint(R"({"a": 1})")
+                  .starts_with("a: unknown key; known here: device, deterministic, allow_tf32, tiers, "));
   CATCH_CHECK(read_complaint(R"({"placement": {"policy": 1}})") ==
               "placement.policy: unknown key; known here: eviction, activations, grad_mode, early_update");
 }
@@ -137,12 +138,17 @@ CATCH_TEST_CASE("validate checks fields set by hand as if they had been read") {
   CATCH_CHECK(complaints_of([&] { config.validate(); }).size() == 5);
 }
 
-CATCH_TEST_CASE("cuda devices read, and validate says this build has none") {
+CATCH_TEST_CASE("cuda devices read, and validate refuses what is only for others") {
   const auto device = GENERATE(as<std::string>{}, "cuda", "cuda:0", "cuda:12");
   EngineConfig config;
   config.set("device=" + device);
-  CATCH_CHECK(validate_complaint(config) ==
-              "device: \"" + device + "\" needs CUDA, which this build does not support; use \"cpu\" or \"simulated\"");
+  config.tiers.gpu.limit.share = 0.5;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config.debug.audit = true;
+  CATCH_CHECK(validate_complaint(config).starts_with("debug.audit: "));
+  config.debug.audit = false;
+  config.tiers.gpu.link.h2d_bytes_per_second = 1;
+  CATCH_CHECK(validate_complaint(config).starts_with("tiers.gpu.link: "));
 }
 
 CATCH_TEST_CASE("the simulated device needs a capacity in bytes") {
@@ -157,12 +163,15 @@ CATCH_TEST_CASE("the simulated device needs a capacity in bytes") {
 
 CATCH_TEST_CASE("a limit of the gpu tier needs an accelerator") {
   EngineConfig config;
-  config.device = GENERATE(as<std::string>{}, "auto", "cpu");
+  config.device = "cpu";
   config.tiers.gpu.limit.bytes = 1 << 20;
   CATCH_CHECK(validate_complaint(config).find("only with an accelerator or device \"simulated\"") != std::string::npos);
   config.tiers.gpu = {};
   config.tiers.gpu.link.h2d_bytes_per_second = 1;
   CATCH_CHECK(validate_complaint(config).starts_with("tiers.gpu.link: "));
+  config.tiers.gpu = {};
+  config.tiers.cpu.pinned_limit.share = 0.5;
+  CATCH_CHECK(validate_complaint(config).starts_with("tiers.cpu.pinned_limit: works only with an accelerator"));
 }
 
 CATCH_TEST_CASE("an NVMe limit needs a path, a path needs no limit") {
@@ -191,6 +200,12 @@ CATCH_TEST_CASE("a limit is bytes or a share, not both") {
   EngineConfig config;
   config.tiers.cpu.limit = {.bytes = 1, .share = 0.5};
   CATCH_CHECK(validate_complaint(config) == "tiers.cpu.limit: both bytes and a share are set; keep one");
+  config.tiers.cpu.limit = {};
+  config.device = "simulated";
+  config.tiers.gpu.limit.bytes = 1 << 20;
+  CATCH_CHECK_NOTHROW(config.validate());
+  config.tiers.cpu.pinned_limit = {.bytes = 1, .share = 0.5};
+  CATCH_CHECK(validate_complaint(config) == "tiers.cpu.pinned_limit: both bytes and a share are set; keep one");
 }
 
 CATCH_TEST_CASE("hyper-parameters of the other optimizers are refused") {

@@ -58,7 +58,7 @@ CATCH_TEST_CASE("PatrickStar's published configuration loads as it stands and re
 CATCH_TEST_CASE("every field reads and reads back equal") {
   const auto config = EngineConfig::from_json(R"({
     "device": "simulated",
-    "tiers": {"gpu": {"limit": "1.5 GiB", "link": {"h2d": "12GB/s", "d2h": 1000}}, "cpu": {"limit": "80%"},
+    "tiers": {"gpu": {"limit": "1.5 GiB", "link": {"h2d": "12GB/s", "d2h": 1000}}, "cpu": {"limit": "80%", "pinned_limit": "8GiB"},
               "nvme": {"limit": 0.25, "path": ["/a", "/b"]}},
     "optimizer": {"type": "sgd", "params": {"lr": 0, "weight_decay": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": true},
                   "param_groups": [{"match": "*.bias", "weight_decay": 0}, {"match": ["a", "b?"], "lr": 1, "nesterov": false}]},
@@ -69,13 +69,15 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
     "default_chunk_size": "4KiB", "release_after_init": false, "use_cpu_embedding": true,
     "placement": {"eviction": "lru", "activations": "keep"}, "prefetch": 0,
     "io": {"engine": "threads", "block_size": "64KiB", "queue_depth": 1024, "direct": false}, "cpu": {"threads": 3},
-    "debug": {"poison": true, "evict_always": true, "audit": true, "one_piece": true}})");
+    "debug": {"poison": true, "evict_always": true, "audit": true, "one_piece": true,
+              "update_on_gpu": "every_second"}})");
   CATCH_CHECK_NOTHROW(config.validate());
   CATCH_CHECK(config.device == "simulated");
   CATCH_CHECK(config.tiers.gpu.limit.bytes == 3u << 29);
   CATCH_CHECK(config.tiers.gpu.link.h2d_bytes_per_second == 12'000'000'000);
   CATCH_CHECK(config.tiers.gpu.link.d2h_bytes_per_second == 1000);
   CATCH_CHECK(config.tiers.cpu.limit.share == 0.8);
+  CATCH_CHECK(config.tiers.cpu.pinned_limit.bytes == std::uint64_t{8} << 30);
   CATCH_CHECK(config.tiers.nvme.limit.share == 0.25);
   CATCH_CHECK(config.tiers.nvme.paths == std::vector<std::string>{"/a", "/b"});
   CATCH_CHECK(config.optimizer.type == OptimizerType::kSgd);
@@ -105,6 +107,7 @@ CATCH_TEST_CASE("every field reads and reads back equal") {
   CATCH_CHECK(config.cpu.threads == 3);
   CATCH_CHECK(config.debug.audit);
   CATCH_CHECK(config.debug.one_piece);
+  CATCH_CHECK(config.debug.update_on_gpu == UpdateOnGpu::kEverySecond);
   CATCH_CHECK(EngineConfig::from_json(config.to_json()).to_json() == config.to_json());
 }
 

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "device/accelerator.hpp"
+#include "device/pinned_memory.hpp"
 
 namespace asterias::device::tests {
 
@@ -60,6 +61,23 @@ inline void check_accelerator(Accelerator& accelerator) {
   for (Ticket& ticket : tickets) ticket.wait();
   CATCH_CHECK(results == sources);
 
+  // So it is by copies alone: who comes into a range waits for the copy that reads it.
+  results.assign(16, bytes_of(kBytes, 0));
+  const auto wait = [](LinkQueue& link, Ticket& ticket) {
+    const SharedPoint point = ticket.point();
+    return point ? link.wait_for(point) : ticket.wait();
+  };
+  for (std::size_t i = 0; i < 16; ++i) {
+    Ticket arrives = accelerator.to_device().copy(memory, sources[i].data(), kBytes);
+    wait(accelerator.to_host(), arrives);
+    tickets.push_back(std::move(arrives));
+    Ticket leaves = accelerator.to_host().copy(results[i].data(), memory, kBytes);
+    wait(accelerator.to_device(), leaves);
+    tickets.push_back(std::move(leaves));
+  }
+  for (Ticket& ticket : tickets) ticket.wait();
+  CATCH_CHECK(results == sources);
+
   // What is taken besides is memory like the rest, and elsewhere.
   if (const auto besides = accelerator.take_besides(kBytes)) {
     const bool is_within = besides.get() >= memory && besides.get() < memory + accelerator.memory_bytes();
@@ -70,12 +88,26 @@ inline void check_accelerator(Accelerator& accelerator) {
     CATCH_CHECK(back == bytes_of(kBytes, 5));
   }
 
+  // Pinned memory of the host is copied like any other.
+  {
+    const PinnedMemory pinned(accelerator.host_pinner(), kBytes);
+    CATCH_CHECK(pinned.is_pinned());
+    std::memset(pinned.data(), 9, kBytes);
+    Ticket rises = accelerator.to_device().copy(memory, pinned.data(), kBytes);
+    start_after(accelerator.compute(), rises);
+    accelerator.to_host().wait_for(accelerator.compute().point());
+    accelerator.to_host().copy(back.data(), memory, kBytes).wait();
+    CATCH_CHECK(back == bytes_of(kBytes, 9));
+    rises.wait();
+  }
+
   // Nothing is something, too; points of the past are reached.
   accelerator.to_device().copy(nullptr, nullptr, 0).wait();
   const SharedPoint point = accelerator.compute().point();
   if (point) {
     point->wait();
     CATCH_CHECK(point->reached());
+    accelerator.compute().wait_for(accelerator.compute().point());
   }
   accelerator.compute().wait_for(nullptr);
   accelerator.to_host().wait_for(nullptr);

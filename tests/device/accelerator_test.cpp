@@ -75,7 +75,7 @@ CATCH_TEST_CASE("a card is an accelerator", "[gpu]") {
   const auto accelerator = open_cuda_accelerator(calls, limit_of(2 * kGiB));
   check_accelerator(*accelerator);
   CATCH_CHECK(accelerator->memory_bytes() + accelerator->library_bytes() <= 2 * kGiB);
-  const PinnedMemory pinned(calls, 4 * kMiB);
+  const PinnedMemory pinned(accelerator->host_pinner(), 4 * kMiB);
   auto back = bytes_of(4 * kMiB, 0);
   std::memset(pinned.data(), 3, pinned.bytes());
   Ticket up = accelerator->to_device().copy(accelerator->memory(), pinned.data(), pinned.bytes());
@@ -237,21 +237,27 @@ CATCH_TEST_CASE("a card that is lost in the middle fails every copy and call, an
   }
 }
 
-CATCH_TEST_CASE("pinned memory is registered once, and does without") {
+CATCH_TEST_CASE("pinned memory is registered once, outlives its accelerator, and does without") {
   FakeCudaCalls cuda;
+  auto accelerator = open_cuda_accelerator(cuda, limit_of(400 * kMiB));
+  const auto pinner = accelerator->host_pinner();
   {
-    const PinnedMemory pinned(cuda, 1024 * 1024);
+    const PinnedMemory pinned(pinner, kMiB);
     CATCH_CHECK(pinned.is_pinned());
-    CATCH_CHECK(pinned.bytes() == 1024 * 1024);
+    CATCH_CHECK(pinned.bytes() == kMiB);
+    accelerator->to_host().copy(pinned.data(), accelerator->memory(), kMiB).wait();
+    CATCH_CHECK(cuda.num_pageable_copies == 0);
+    accelerator.reset();
     CATCH_CHECK(cuda.num_living() == 1);
   }
   CATCH_CHECK(cuda.num_living() == 0);
   cuda.register_error = FakeCudaCalls::kOutOfMemory;
-  const PinnedMemory plain(cuda, 1024 * 1024);
+  const PinnedMemory plain(pinner, kMiB);
   CATCH_CHECK_FALSE(plain.is_pinned());
   std::memset(plain.data(), 1, plain.bytes());
-  const PinnedMemory nothing(cuda, 0);
+  const PinnedMemory nothing(pinner, 0);
   CATCH_CHECK_FALSE(nothing.is_pinned());
+  CATCH_CHECK(cuda.num_register_calls == 2);
 }
 
 }  // namespace asterias::device::tests

@@ -1,7 +1,8 @@
 // A CUDA runtime of host memory and threads: streams are queues with a worker each, events are what they say they are,
 // and everything goes wrong as a test orders.
 //
-// Unlike a card it can be slow on order: hold() keeps a stream from going on until release().
+// Unlike a card it can be slow on order: hold() keeps a stream from going on until release(), settle() waits until the
+// others have done what they can, dawdle() has all take their time. `order` finds what was left to chance.
 //
 // Threading: thread-safe; orders are given before the calls they are meant for.
 #pragma once
@@ -17,12 +18,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "device/cuda_calls.hpp"
+#include "tests/device/access_order.hpp"
 
 namespace asterias::device::tests {
 
@@ -40,12 +42,33 @@ class FakeCudaCalls final : public CudaCalls {
   std::uint64_t context_bytes = std::uint64_t{300} << 20;
   std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
   std::atomic<bool> is_lost{false};
+  std::atomic<int> num_register_calls{0};
+  std::atomic<std::size_t> most_registered{SIZE_MAX};  // ranges: register_error from then on
+  std::atomic<int> num_pageable_copies{0};             // from or to host memory that is not registered
+  AccessOrder order;
 
   ~FakeCudaCalls() { release_all(); }
 
   // Holds every stream that exists or is made from now on, until release_all(). What runs already ends.
   void hold_all() { set_held(true); }
   void release_all() { set_held(false); }
+  void hold(StreamHandle stream) { worker_of(stream).set_held(true); }
+  void release(StreamHandle stream) { worker_of(stream).set_held(false); }
+  // The streams that exist, in the order in which they were made.
+  std::vector<StreamHandle> streams() const {
+    const std::lock_guard lock(mutex_);
+    return made_;
+  }
+  // Waits until nothing goes on but by release(): every stream is held, has nothing to do or waits for one that rests.
+  void settle() {
+    for (;;) {
+      const std::uint64_t before = num_done_;
+      if (do_all_rest() && num_done_ == before) return;
+      std::this_thread::yield();
+    }
+  }
+  // Has streams that are made from now on dally before each piece of work.
+  void dawdle(unsigned seed) { dawdles_ = seed; }
   // The device is gone: what is enqueued never runs, who waits is told.
   void lose() {
     is_lost = true;
@@ -54,6 +77,18 @@ class FakeCudaCalls final : public CudaCalls {
   std::size_t num_living() const {
     const std::lock_guard lock(mutex_);
     return memory_.size() + streams_.size() + events_.size() + registered_.size();
+  }
+
+  // Says whether a byte of the host is registered.
+  bool is_registered(const std::byte* memory) const {
+    const std::lock_guard lock(mutex_);
+    return is_registered(memory, 1);
+  }
+  std::uint64_t registered_bytes() const {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t bytes = 0;
+    for (const auto& range : registered_) bytes += range.second;
+    return bytes;
   }
 
   int count_devices(int& count) override {
@@ -101,24 +136,30 @@ class FakeCudaCalls final : public CudaCalls {
     return 0;
   }
   int free(void* memory) override {
+    for (const StreamHandle stream : streams()) synchronize(stream);  // as CUDA does
     const std::lock_guard lock(mutex_);
     return memory_.erase(memory) == 1 ? 0 : kOther;
   }
-  int register_host(void* memory, std::uint64_t) override {
+  int register_host(int, void* memory, std::uint64_t bytes) override {
+    ++num_register_calls;
+    const std::lock_guard lock(mutex_);
+    if (register_error == 0 && registered_.size() >= most_registered) register_error = kOutOfMemory;
     if (register_error != 0) return register_error;
-    const std::lock_guard lock(mutex_);
-    return registered_.insert(memory).second ? 0 : kOther;
+    if (is_anything_registered(memory, bytes)) return kOther;
+    registered_.emplace(static_cast<std::byte*>(memory), bytes);
+    return 0;
   }
-  int unregister_host(void* memory) override {
+  int unregister_host(int, void* memory) override {
     const std::lock_guard lock(mutex_);
-    return registered_.erase(memory) == 1 ? 0 : kOther;
+    return registered_.erase(static_cast<std::byte*>(memory)) == 1 ? 0 : kOther;
   }
 
   int create_stream(int, StreamHandle& stream) override {
     if (is_lost) return kLost;
-    auto made = std::make_unique<Worker>(is_held_);
-    stream.driver_stream = made.get();
     const std::lock_guard lock(mutex_);
+    auto made = std::make_unique<Worker>(is_held_, num_done_, dawdles_ == 0 ? 0 : ++dawdles_);
+    stream.driver_stream = made.get();
+    made_.push_back(stream);
     streams_.emplace(made.get(), std::move(made));
     return 0;
   }
@@ -129,6 +170,7 @@ class FakeCudaCalls final : public CudaCalls {
     if (found == streams_.end()) return kOther;
     worker = std::move(found->second);
     streams_.erase(found);
+    std::erase_if(made_, [&](StreamHandle each) { return each.driver_stream == stream.driver_stream; });
     return 0;
   }
   int synchronize(StreamHandle stream) override {
@@ -154,35 +196,56 @@ class FakeCudaCalls final : public CudaCalls {
   }
   int record_event(EventHandle event, StreamHandle stream) override {
     if (is_lost) return kLost;
-    auto moment = std::make_shared<Moment>();
+    auto moment = std::make_shared<Moment>(order.record(stream.driver_stream));
     event_of(event).set(moment);
     return enqueue(stream, [moment] { moment->reach(); });
   }
   int query_event(EventHandle event) override {
     if (is_lost) return kLost;
-    return event_of(event).get()->is_reached() ? 0 : kNotReady;
+    const auto moment = event_of(event).get();
+    if (!moment->is_reached()) return kNotReady;
+    order.see(moment->clock());
+    return 0;
   }
   int wait_event(EventHandle event) override {
-    event_of(event).get()->wait(is_lost);
-    return is_lost ? kLost : 0;
+    const auto moment = event_of(event).get();
+    moment->wait(is_lost);
+    if (is_lost) return kLost;
+    order.see(moment->clock());
+    return 0;
   }
   int stream_wait_event(StreamHandle stream, EventHandle event) override {
-    return enqueue(stream, [this, moment = event_of(event).get()] { moment->wait(is_lost); });
+    if (is_lost) return kLost;
+    const auto moment = event_of(event).get();
+    order.wait(stream.driver_stream, moment->clock());
+    worker_of(stream).enqueue({[this, moment] { moment->wait(is_lost); }, moment});
+    return 0;
   }
 
+  // As CUDA, refuses memory that is registered in part.
   int copy(void* to, const void* from, std::uint64_t bytes, StreamHandle stream) override {
+    {
+      const std::lock_guard lock(mutex_);
+      const bool is_pinned = is_registered(to, bytes) || is_registered(from, bytes);
+      if (!is_pinned && (is_anything_registered(to, bytes) || is_anything_registered(from, bytes))) return kOther;
+      num_pageable_copies += !is_pinned;
+    }
+    order.access(stream.driver_stream, from, bytes, /*writes=*/false);
+    order.access(stream.driver_stream, to, bytes, /*writes=*/true);
     return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
   }
   int fill(void* memory, std::uint8_t byte, std::uint64_t bytes, StreamHandle stream) override {
+    order.access(stream.driver_stream, memory, bytes, /*writes=*/true);
     return enqueue(stream, [=] { std::memset(memory, byte, bytes); });
   }
 
   // Lets `stream` do `work` in its turn, as a kernel would.
   int enqueue(StreamHandle stream, std::function<void()> work) {
     if (is_lost) return kLost;
-    static_cast<Worker*>(stream.driver_stream)->enqueue([this, work = std::move(work)] {
+    const auto run = [this, work = std::move(work)] {
       if (!is_lost) work();
-    });
+    };
+    worker_of(stream).enqueue({run, nullptr});
     return 0;
   }
 
@@ -198,6 +261,8 @@ class FakeCudaCalls final : public CudaCalls {
   // What one recording of an event stands for.
   class Moment {
    public:
+    explicit Moment(AccessOrder::Clock clock) : clock_(std::move(clock)) {}
+    const AccessOrder::Clock& clock() const { return clock_; }
     void reach() {
       const std::lock_guard lock(mutex_);
       reached_ = true;
@@ -214,6 +279,7 @@ class FakeCudaCalls final : public CudaCalls {
     }
 
    private:
+    const AccessOrder::Clock clock_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool reached_ = false;
@@ -237,7 +303,13 @@ class FakeCudaCalls final : public CudaCalls {
 
   class Worker {
    public:
-    explicit Worker(bool held) : held_(held), thread_([this] { run(); }) {}
+    struct Work {
+      std::function<void()> run;
+      std::shared_ptr<Moment> awaited;  // all it does is to wait for this
+    };
+
+    Worker(bool held, std::atomic<std::uint64_t>& num_done, unsigned dawdles)
+        : num_done_(num_done), dawdles_(dawdles), held_(held), thread_([this] { run(); }) {}
     ~Worker() {
       {
         const std::lock_guard lock(mutex_);
@@ -247,10 +319,15 @@ class FakeCudaCalls final : public CudaCalls {
       changed_.notify_all();
       thread_.join();
     }
-    void enqueue(std::function<void()> work) {
+    void enqueue(Work work) {
       const std::lock_guard lock(mutex_);
       queue_.push_back(std::move(work));
       changed_.notify_all();
+    }
+    bool rests() {
+      const std::lock_guard lock(mutex_);
+      if (!is_working_) return held_ || queue_.empty();
+      return awaited_ && !awaited_->is_reached();
     }
     void set_held(bool held) {
       const std::lock_guard lock(mutex_);
@@ -260,27 +337,54 @@ class FakeCudaCalls final : public CudaCalls {
 
    private:
     void run() {
+      std::minstd_rand random(dawdles_);
       std::unique_lock lock(mutex_);
       for (;;) {
         changed_.wait(lock, [this] { return !held_ && (stopping_ || !queue_.empty()); });
         if (queue_.empty()) return;
-        const auto work = std::move(queue_.front());
+        const Work work = std::move(queue_.front());
         queue_.pop_front();
+        awaited_ = work.awaited;
+        is_working_ = true;
         lock.unlock();
-        work();
+        for (unsigned left = dawdles_ == 0 ? 0 : random() % 32; left > 0; --left) std::this_thread::yield();
+        work.run();
         lock.lock();
+        is_working_ = false;
+        ++num_done_;
       }
     }
 
+    std::atomic<std::uint64_t>& num_done_;
+    const unsigned dawdles_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::function<void()>> queue_;
-    bool held_, stopping_ = false;
+    std::deque<Work> queue_;
+    std::shared_ptr<Moment> awaited_;  // by the work under way
+    bool held_, is_working_ = false, stopping_ = false;
     std::thread thread_;  // the last member
   };
 
   static Event& event_of(EventHandle event) { return *static_cast<Event*>(event.driver_event); }
+  static Worker& worker_of(StreamHandle stream) { return *static_cast<Worker*>(stream.driver_stream); }
 
+  bool do_all_rest() {
+    const std::lock_guard lock(mutex_);
+    return std::all_of(streams_.begin(), streams_.end(), [](const auto& each) { return each.second->rests(); });
+  }
+
+  bool is_anything_registered(const void* memory, std::uint64_t bytes) const {
+    const auto* const begin = static_cast<const std::byte*>(memory);
+    return std::any_of(registered_.begin(), registered_.end(), [&](const auto& range) {
+      return range.first < begin + bytes && begin < range.first + range.second;
+    });
+  }
+  bool is_registered(const void* memory, std::uint64_t bytes) const {
+    const auto* const begin = static_cast<const std::byte*>(memory);
+    return std::any_of(registered_.begin(), registered_.end(), [&](const auto& range) {
+      return range.first <= begin && begin + bytes <= range.first + range.second;
+    });
+  }
   void set_held(bool held) {
     const std::lock_guard lock(mutex_);
     is_held_ = held;
@@ -297,8 +401,11 @@ class FakeCudaCalls final : public CudaCalls {
   mutable std::mutex mutex_;
   std::atomic<int> opened_{-1};
   bool is_held_ = false;
+  unsigned dawdles_ = 0;
+  std::atomic<std::uint64_t> num_done_{0};  // pieces of work
+  std::vector<StreamHandle> made_;
   std::map<void*, std::pair<std::uint64_t, std::unique_ptr<std::byte[]>>> memory_;
-  std::set<void*> registered_;
+  std::map<const std::byte*, std::uint64_t> registered_;  // bytes
   std::map<void*, std::unique_ptr<Event>> events_;
   std::map<void*, std::unique_ptr<Worker>> streams_;
 };

@@ -38,9 +38,10 @@ CATCH_TEST_CASE("a range that is used anew waits for its last use, until that is
   CATCH_CHECK(range->data == memory.data());
   CATCH_CHECK(range->after.empty());
   const auto use = make_point();
-  arena.give_back(range->data, use);
+  arena.give_back(range->data, {use});
   const auto part = arena.take(kGrain, End::kHigh);
   CATCH_CHECK(part->after == std::vector<SharedPoint>{use});
+  CATCH_CHECK(arena.after(part->data) == part->after);
   use->is_reached = true;
   CATCH_CHECK(arena.take(kGrain, End::kLow)->after.empty());
   CATCH_CHECK(arena.num_pending() == 0);
@@ -52,13 +53,13 @@ CATCH_TEST_CASE("a range of several neighbours waits for all of them, once for e
   const auto first = make_point(), second = make_point();
   std::vector<std::byte*> parts;
   for (int i = 0; i < 6; ++i) parts.push_back(arena.take(kGrain, End::kLow)->data);
-  arena.give_back(parts[0], first);
-  arena.give_back(parts[1], second);
-  arena.give_back(parts[2], first);
-  arena.give_back(parts[3], nullptr);
+  arena.give_back(parts[0], {first});
+  arena.give_back(parts[1], {second, nullptr});
+  arena.give_back(parts[2], {first});
+  arena.give_back(parts[3], {nullptr});
   const auto range = arena.take(4 * kGrain, End::kLow);
   CATCH_CHECK(range->after == std::vector<SharedPoint>{first, second});
-  CATCH_CHECK_THROWS_AS(arena.give_back(parts[1], nullptr), StateError);
+  CATCH_CHECK_THROWS_AS(arena.give_back(parts[1], {}), StateError);
   CATCH_CHECK_FALSE(arena.take(1, End::kLow).has_value());
 }
 
@@ -93,14 +94,14 @@ CATCH_TEST_CASE("a random walk knows of every byte what it waits for") {
       const auto victim = std::next(owned.begin(), static_cast<std::ptrdiff_t>(random() % owned.size()));
       if (random() % 4 == 0 || points.empty()) points.push_back(make_point());
       const auto& point = points[points.size() - 1 - random() % std::min<std::size_t>(points.size(), 5)];
-      arena.give_back(memory.data() + victim->first * kGrain, point);
+      arena.give_back(memory.data() + victim->first * kGrain, {point});
       for (std::size_t grain = victim->first; grain < victim->first + victim->second; ++grain)
         of[grain].push_back(point);
       owned.erase(victim);
     }
   }
   for (const auto& point : points) point->is_reached = true;
-  for (const auto& [begin, count] : owned) arena.give_back(memory.data() + begin * kGrain, nullptr);
+  for (const auto& [begin, count] : owned) arena.give_back(memory.data() + begin * kGrain, {});
   CATCH_CHECK(arena.take(kGrains * kGrain, End::kLow)->after.empty());
   CATCH_CHECK(arena.num_pending() == 0);
 }

@@ -189,14 +189,5 @@ CATCH_TEST_CASE("early updates: shadows move as all residents do", "[evict]") {
   CATCH_CHECK(chunk.holds(11, 12));
 }
 
-CATCH_TEST_CASE("early updates: the order is that of the first time, and the rest behind", "[evict]") {
-  Rig rig(kRoomy);
-  EarlyUpdates early(*rig.residency);
-  for (const std::size_t place : {3, 1, 3}) early.make_ready(place, {});
-  CATCH_CHECK(early.order(5) == std::vector<std::size_t>{3, 1, 0, 2, 4});
-  early.make_ready(4, {});
-  CATCH_CHECK(early.order(5) == std::vector<std::size_t>{3, 1, 0, 2, 4});
-}
-
 }  // namespace
 }  // namespace asterias::evict::tests

@@ -61,7 +61,7 @@ CATCH_TEST_CASE("hollow tiers: they hold what they are said to and move as fast"
   CATCH_CHECK(hierarchy.levels() == tiers.levels);
   for (const Tier tier : tiers.levels)
     CATCH_CHECK(hierarchy.limit_bytes(tier) == tiers.room[static_cast<std::size_t>(tier)]);
-  const auto block = hierarchy.pool(Tier::kCpu).try_take(kBytes);
+  auto block = hierarchy.pool(Tier::kCpu).try_take(kBytes);
   CATCH_REQUIRE(block);
   const auto start = hierarchy.now();
   hierarchy.copy(Tier::kCpu, *block, *block, kBytes).wait();

@@ -34,6 +34,11 @@ CATCH_TEST_CASE("recorded step: what is written plays the same when it is read",
   }
 }
 
+CATCH_TEST_CASE("recorded step: a file that cannot be written is an error", "[evict]") {
+  std::mt19937_64 random(54);
+  CATCH_CHECK_THROWS_AS(save(draw_step(random), "/nowhere/step.json"), IoError);
+}
+
 std::string complaint_about(const std::string& text) {
   try {
     recorded_step_from_json(text, "step.json");

@@ -44,8 +44,8 @@ struct Pages {
   std::uint64_t nvme = 0;
 };
 
-// What the gpu tier is made of.
-enum class Memory { kPages, kOnePiece, kCard };
+// What the gpu tier is made of. A slow card has much to do still whenever the host comes with more.
+enum class Memory { kPages, kOnePiece, kCard, kSlowCard };
 
 // A tenant that remembers where it was told to point.
 class Pointer final : public Tenant {
@@ -111,9 +111,7 @@ class Rig {
     const Tier at = tier.value_or(compute());
     const Want want{resident, access};
     residency->acquire({&want, 1}, at);
-    run(at, [payload = residency->address(resident, at), bytes = resident->bytes, version] {
-      write_version(payload, bytes, version);
-    });
+    put(at, residency->address(resident, at), resident->bytes, version);
     residency->release({&want, 1}, at);
   }
 
@@ -122,8 +120,14 @@ class Rig {
     if (tier != Tier::kGpu || !card) return work();
     CATCH_REQUIRE(card_calls.enqueue(card->compute().handle(), std::move(work)) == 0);
   }
+  // Writes a version.
+  void put(Tier tier, std::byte* payload, std::uint64_t bytes, std::uint64_t version) {
+    note_access(tier, payload, bytes, /*writes=*/true);
+    run(tier, [=] { write_version(payload, bytes, version); });
+  }
   // Has `num_wrong` count it unless the payload is this version when its turn comes.
   void expect(Tier tier, const std::byte* payload, std::uint64_t bytes, std::uint64_t version) {
+    note_access(tier, payload, bytes, /*writes=*/false);
     run(tier, [=, this] { num_wrong += !holds_version(payload, bytes, version); });
   }
   // Waits until the card has done what it was told.
@@ -136,13 +140,11 @@ class Rig {
     const Tier at = tier.value_or(compute());
     const Want want{resident, Access::kRead};
     residency->acquire({&want, 1}, at);
-    bool is_right = false;
-    run(at, [&, payload = residency->address(resident, at)] {
-      is_right = holds_version(payload, resident->bytes, version);
-    });
+    const int num_wrong_before = num_wrong;
+    expect(at, residency->address(resident, at), resident->bytes, version);
     await_card();
     residency->release({&want, 1}, at);
-    return is_right;
+    return num_wrong.exchange(num_wrong_before) == num_wrong_before;
   }
 
   std::vector<Want> acquire(std::vector<Want> wants, std::optional<Tier> tier = {}) {
@@ -156,6 +158,14 @@ class Rig {
       if (&each == resident) state = each.on(tier).state;
     });
     return state;
+  }
+
+  // Says whether the card has done, or can do without what is held, all that the point is behind.
+  bool is_reached(const chunk::MoveTicket& move) {
+    card_calls.settle();
+    const auto points = move.points();
+    CATCH_REQUIRE_FALSE(points.empty());
+    return std::all_of(points.begin(), points.end(), [](const auto& point) { return point->reached(); });
   }
 
   // Moves everything that can leave the compute tier out of it.
@@ -182,8 +192,10 @@ class Rig {
       CATCH_REQUIRE(residency->resident_bytes(tier) == present[at]);
       CATCH_REQUIRE(residency->pinned_bytes(tier) == pinned[at]);
       const std::uint64_t lingering_bytes = residency->lingering_bytes(tier);
-      if (tier != Tier::kNvme)
+      if (tier != Tier::kNvme) {
         by_kind[at][static_cast<std::size_t>(ContentKind::kOther)] = unmovable_bytes[at] + lingering_bytes;
+        by_kind[at][static_cast<std::size_t>(ContentKind::kLibraries)] = pool(tier).library_bytes();
+      }
       CATCH_REQUIRE(residency->content(tier) == by_kind[at]);
       if (tier == Tier::kNvme) {
         CATCH_REQUIRE(residency->hierarchy().swap().used_bytes() == present[at]);
@@ -194,26 +206,44 @@ class Rig {
       CATCH_REQUIRE(pool(tier).used_bytes() == present[at] + unmovable_bytes[at] + lingering_bytes);
       CATCH_REQUIRE(pool(tier).used_bytes() + pool(tier).cached_bytes() <= pool(tier).limit_bytes());
       CATCH_REQUIRE(pool(tier).peak_used_bytes() <= pool(tier).limit_bytes());
-      CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == pool(tier).peak_used_bytes());
+      CATCH_REQUIRE(sum_of(residency->peak_content(tier)) == pool(tier).peak_held_bytes());
     }
+    check_pinned();
   }
 
   asterias::tests::TemporaryFolder folder;
-  device::tests::FakeCudaCalls card_calls;
+  device::tests::FakeCudaCalls card_calls;  // whose streams are the compute stream, the link up and the link down
   std::shared_ptr<device::Accelerator> card;
   std::shared_ptr<TierPool> gpu, cpu;
   std::optional<Residency> residency;
   std::atomic<int> num_wrong{0};
 
  private:
+  void note_access(Tier tier, const std::byte* payload, std::uint64_t bytes, bool writes) {
+    if (tier == Tier::kGpu && card)
+      card_calls.order.access(card->compute().handle().driver_stream, payload, bytes, writes);
+  }
+
   std::shared_ptr<TierPool> make_gpu(std::uint64_t bytes, Memory memory) {
     if (memory == Memory::kPages) return TierPool::create(Tier::kGpu, bytes);
-    if (memory == Memory::kOnePiece)
-      return TierPool::create_in_one_piece(Tier::kGpu, bytes, device::make_simulated_accelerator({bytes, 0, 0}));
-    device::CudaOptions options;
-    options.limit_bytes = card_calls.context_bytes + round_up(bytes, 2 * kMiB);
-    card = device::open_cuda_accelerator(card_calls, options);
-    return TierPool::create_in_one_piece(Tier::kGpu, bytes, card);
+    std::shared_ptr<device::Accelerator> accelerator;
+    if (memory == Memory::kOnePiece) {
+      accelerator = device::make_simulated_accelerator({bytes, 0, 0});
+    } else {
+      if (memory == Memory::kSlowCard) card_calls.dawdle(1);
+      device::CudaOptions options;
+      options.limit_bytes = card_calls.context_bytes + round_up(bytes, 2 * kMiB);
+      accelerator = card = device::open_cuda_accelerator(card_calls, options);
+    }
+    cpu->pin_with(accelerator->host_pinner());
+    return TierPool::create_in_one_piece(Tier::kGpu, bytes, std::move(accelerator));
+  }
+
+  // All that a card copies from and to is pinned, unless it refuses that.
+  void check_pinned() const {
+    if (!card || card_calls.is_lost) return;
+    CATCH_REQUIRE(card_calls.registered_bytes() == cpu->pinned_bytes());
+    if (card_calls.register_error == 0) CATCH_REQUIRE(card_calls.num_pageable_copies == 0);
   }
 
   std::unique_ptr<SwapSpace> make_swap(std::uint64_t pages, std::shared_ptr<FaultyFileCalls> calls) const {

@@ -101,7 +101,13 @@ inline PassScript draw_script(std::mt19937_64& random) {
     builder.run(between(0, 100'000), {params[layer], activations[layer]}, {grads[layer]});
     builder.set_unmovable(4096 * between(0, 3)).kill(activations[layer]);
   }
-  return builder.script();
+  PassScript script = builder.script();
+  for (std::uint64_t layer = 0; layer < num_layers; ++layer) {
+    const Tier tier = random() % 3 ? Tier::kCpu : Tier::kGpu;
+    for (auto& actor : script.actors)
+      if (actor.update_index == static_cast<std::int64_t>(layer)) actor.update_tier = tier;
+  }
+  return script;
 }
 
 inline SimulatedTiers draw_tiers(std::mt19937_64& random) {

@@ -105,6 +105,35 @@ CATCH_TEST_CASE("simulator: chunks whose update was not measured take what their
   CATCH_CHECK(result.times.step_ns == 1000 + result.times.update_ns);
 }
 
+// A chunk of a page a list, updated where it is said.
+Simulation play_update(Tier tier, std::uint64_t gpu_pages) {
+  ScriptBuilder builder;
+  const auto param = builder.add_chunk(kBytes, Tier::kCpu, 0);
+  const auto grad = builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kGrad);
+  builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kExpAvg);
+  builder.add_chunk(kBytes, Tier::kCpu, 0, ContentKind::kExpAvgSq);
+  builder.run(1000, {param}).run(1000, {param}, {grad}).update_takes(0, 500);
+  PassScript script = builder.script();
+  for (auto& actor : script.actors) actor.update_tier = tier;
+  return simulate(script, two_tiers(gpu_pages * kBytes, kByteAtNs, kByteAtNs), make_next_use_policy());
+}
+
+CATCH_TEST_CASE("simulator: what is updated on the accelerator moves only as far as there is no room", "[evict]") {
+  const auto below = play_update(Tier::kCpu, 8), above = play_update(Tier::kGpu, 8), tight = play_update(Tier::kGpu, 4),
+             too_tight = play_update(Tier::kGpu, 3);
+  CATCH_CHECK(below.moved(Edge::kD2h) == kBytes);
+  CATCH_CHECK(below.moved(Edge::kH2d) == kBytes);
+  for (const auto& one : {above, tight}) {
+    CATCH_CHECK(one.moved(Edge::kD2h) == 0);
+    CATCH_CHECK(one.moved(Edge::kH2d) == 0);
+    CATCH_CHECK(one.times.step_ns == 2500);
+    CATCH_CHECK(one.times.update_work_ns == 500);
+    CATCH_CHECK(sum_of(one.peak_content[index_of(Tier::kGpu)]) == 4 * kBytes);
+  }
+  CATCH_CHECK(too_tight.moved(Edge::kD2h) == kBytes);  // updated below: its lists have no room above
+  CATCH_CHECK(sum_of(too_tight.peak_content[index_of(Tier::kGpu)]) <= 3 * kBytes);
+}
+
 // Four of eight chunks fit: each is read once and written once a step.
 CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowest resource takes", "[evict]") {
   constexpr std::uint64_t kChunks = 8, kWork = 9000;
@@ -126,12 +155,25 @@ CATCH_TEST_CASE("simulator: an update that is run ahead of takes what its slowes
   CATCH_CHECK(ahead.times.stalled_ns() == 0);
 }
 
+CATCH_TEST_CASE("simulator: what stays until it is used again is not written down", "[evict]") {
+  ScriptBuilder builder;
+  const auto chunk = builder.add_chunk(2 * kBytes, Tier::kGpu);
+  const auto activation = builder.add_activation(kBytes);
+  builder.run(1000, {chunk}).bear(activation);
+  for (int at = 0; at < 100; ++at) builder.run(1000, {chunk});
+  builder.run(1000, {activation}).kill(activation);
+  auto tiers = two_tiers(6 * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 2;
+  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) == 0);
+}
+
 // Layers whose parameters, gradients and updates all begin on the accelerator, in one pass forward and one back.
-PassScript layered(std::uint64_t num_layers, std::uint64_t run_ns, std::uint64_t update_ns, bool early) {
+PassScript layered(std::uint64_t num_layers, std::uint64_t run_ns, std::uint64_t update_ns, bool early,
+                   bool backwards = false) {
   ScriptBuilder builder;
   std::vector<std::uint32_t> params, grads;
   for (std::uint64_t layer = 0; layer < num_layers; ++layer) {
-    const auto place = static_cast<std::int64_t>(layer);
+    const auto place = static_cast<std::int64_t>(backwards ? num_layers - 1 - layer : layer);
     params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
     grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
     builder.update_takes(layer, update_ns);
@@ -174,6 +216,41 @@ CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "
   CATCH_CHECK(early.times.step_ns < at_step.times.step_ns * 90 / 100);
   CATCH_CHECK(early.times.work_ns() == at_step.times.work_ns());
   CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
+}
+
+// Gradients are longer on their way down than backward takes, so most updates are step()'s.
+CATCH_TEST_CASE("simulator: what forward uses first goes up while the rest is updated", "[evict]") {
+  constexpr std::uint64_t kLayers = 16;
+  auto tiers = two_tiers(3 * kLayers * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 2;
+  const auto step_ns = [&](bool backwards) {
+    const auto script = layered(kLayers, kBytes / 4, 100, /*early=*/true, backwards);
+    return simulate(script, tiers, make_next_use_policy()).times.step_ns;
+  };
+  CATCH_CHECK(step_ns(/*backwards=*/false) < step_ns(/*backwards=*/true));
+}
+
+// State that is fetched far ahead would take the room on the cpu tier that they come down through.
+CATCH_TEST_CASE("simulator: with a drive below, too, gradients go down once", "[evict]") {
+  constexpr std::uint64_t kLayers = 8;
+  ScriptBuilder builder;
+  std::vector<std::uint32_t> params, grads;
+  for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+    const auto place = static_cast<std::int64_t>(layer);
+    params.push_back(builder.add_chunk(kBytes, Tier::kCpu, place));
+    grads.push_back(builder.add_chunk(kBytes, Tier::kCpu, place, ContentKind::kGrad));
+    builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvg);
+    builder.update_takes(layer, 1000);
+  }
+  for (const auto param : params) builder.run(3 * kBytes, {param});
+  for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(3 * kBytes, {params[layer]}, {grads[layer]});
+  auto tiers = two_tiers(8 * kBytes, kByteAtNs, kByteAtNs);
+  tiers.levels.push_back(Tier::kNvme);
+  tiers.room[index_of(Tier::kCpu)] = 12 * kBytes;
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
+  tiers.look_ahead = 2;
+  // One that has not come down when step() returns counts in the next.
+  CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) <= (kLayers + 1) * kBytes);
 }
 
 // ---- of any script

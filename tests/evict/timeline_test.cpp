@@ -356,16 +356,16 @@ CATCH_TEST_CASE("timeline: what an update uses is not what it was", "[evict]") {
   const auto use = [](std::uint32_t chunk, Moment at) {
     return Use{at, TraceKey::of_chunk(chunk), Tier::kGpu, Access::kRead};
   };
-  CATCH_CHECK_FALSE(timeline.is_updated_before(use(1, 2)));
-  CATCH_CHECK(timeline.is_updated_before(use(1, 7)));
-  CATCH_CHECK_FALSE(timeline.is_updated_before(use(3, 8)));
+  CATCH_CHECK_FALSE(timeline.updated_before(use(1, 2)).has_value());
+  CATCH_CHECK(timeline.updated_before(use(1, 7)) == Tier::kCpu);
+  CATCH_CHECK_FALSE(timeline.updated_before(use(3, 8)).has_value());
   timeline.on_operator(2);
   timeline.end_pass();
   timeline.begin_update(kUpdate);
   timeline.on_operator(1);
   timeline.on_operator(2);
-  CATCH_CHECK_FALSE(timeline.is_updated_before(use(1, 4)));  // done with
-  CATCH_CHECK(timeline.is_updated_before(use(2, 4)));
+  CATCH_CHECK_FALSE(timeline.updated_before(use(1, 4)).has_value());  // done with
+  CATCH_CHECK(timeline.updated_before(use(2, 4)) == Tier::kCpu);
 }
 
 CATCH_TEST_CASE("timeline: how much more will live", "[evict]") {

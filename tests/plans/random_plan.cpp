@@ -111,9 +111,19 @@ void draw_debug(Draw& draw, Job& job) {
   job.faults = {};
 }
 
-// Whether the accelerator's memory is one piece, as a card's is. Drawn last, too.
+// Whether the accelerator's memory is one piece, as a card's is, and how much of the host's is pinned for it. Drawn
+// last, too.
 void draw_memory(Draw& draw, EngineConfig& config) {
   config.debug.one_piece = draw.chance(40) && config.device == "simulated";
+  if (config.debug.one_piece && draw.chance(50))
+    config.tiers.cpu.pinned_limit.bytes = static_cast<std::uint64_t>(draw.of_any_size(1, 64 * kMiB));
+}
+
+// Which chunks are updated on the accelerator. Drawn last, too.
+void draw_updates(Draw& draw, EngineConfig& config) {
+  config.optimizer.use_hybrid_adam = draw.chance(85);
+  config.debug.update_on_gpu =
+      draw.one_of({UpdateOnGpu::kPlanned, UpdateOnGpu::kPlanned, UpdateOnGpu::kAll, UpdateOnGpu::kEverySecond});
 }
 
 // A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
@@ -194,6 +204,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   draw_precision(draw, plan.job);
   draw_engine(draw, plan.job);
   draw_memory(draw, config);
+  draw_updates(draw, config);
   return plan;
 }
 
@@ -214,6 +225,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
   draw_precision(draw, job);
   draw_memory(draw, job.config);
+  draw_updates(draw, job.config);
   return job;
 }
 

@@ -37,6 +37,7 @@ inline Outcome train_plain(const Case& test, const EngineConfig& config, int num
   Outcome outcome;
   torch::manual_seed(kCaseSeed);
   auto module = test.make();
+  module->to(case_device);
   const auto& wanted = config.optimizer;
   PlainOptimizer optimizer(trainable(*module), algorithm_of(wanted.type), hyper_of(wanted.type, wanted.params),
                            config.gradient_clipping.value_or(0));

@@ -32,6 +32,12 @@ auto steps_with(const Between& between) {
 
 const auto nothing = [](auto&, int) {};
 
+// Where the CPU updates, whatever the room above.
+EngineConfig on_cpu(EngineConfig config) {
+  config.optimizer.use_hybrid_adam = false;
+  return config;
+}
+
 EngineConfig roomy(EngineConfig config) { return simulated(std::move(config), kAmple); }
 
 // The chunks of all steps that were updated before step(), and all chunks that could be.
@@ -68,7 +74,7 @@ void step(Run& run, int i) {
 }  // namespace
 
 CATCH_TEST_CASE_METHOD(OneThread, "updates are computed while backward runs, once a step has been seen", "[early]") {
-  auto config = roomy(adamw_config());
+  auto config = roomy(on_cpu(adamw_config()));
   config.default_chunk_elements = 2048;  // a chunk or two for each layer
   const auto one_step = [](auto& run, int i) { step(run, i); };
   const auto [taken, chunks] = count_early(config, one_step);
@@ -87,6 +93,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "updates are computed while backward runs, onc
 
 CATCH_TEST_CASE_METHOD(OneThread, "updates ahead of step() train with the same bits, in every format", "[early]") {
   for (auto config : {adamw_config(), bf16_config(), fp16_config()}) {
+    config = on_cpu(config);
     config.default_chunk_elements = 2048;
     for (const auto state : {StateDtype::kFp32, StateDtype::kBf16, StateDtype::k8Bit}) {
       CATCH_CAPTURE(config.bf16.enabled, config.fp16.enabled, static_cast<int>(state));
@@ -99,7 +106,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "updates ahead of step() train with the same b
 
 CATCH_TEST_CASE_METHOD(OneThread, "what is changed between backward and step() counts, whatever was computed",
                        "[early]") {
-  auto config = adamw_config();
+  auto config = on_cpu(adamw_config());
   config.default_chunk_elements = 2048;
   check_same_bits(config, make_deep, steps_with([](auto& run, int i) {  // the learning rate
                     if (i % 2 == 0) return;
@@ -127,7 +134,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "what is changed between backward and step() c
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "nothing shows before step()", "[early]") {
-  auto config = adamw_config();
+  auto config = on_cpu(adamw_config());
   config.default_chunk_elements = 2048;
   check_same_bits(config, make_deep, steps_with([](auto& run, int) {
                     for (const auto& layer : run.module->layers) {
@@ -140,7 +147,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "nothing shows before step()", "[early]") {
 
 CATCH_TEST_CASE_METHOD(OneThread, "backward that is not the last, or was for nothing, is not taken for the last",
                        "[early]") {
-  auto config = adamw_config();
+  auto config = on_cpu(adamw_config());
   config.default_chunk_elements = 2048;
   check_same_bits(config, make_deep, [](auto& run) {
     for (int i = 0; i < 2 * kSteps; ++i) {
@@ -156,7 +163,7 @@ CATCH_TEST_CASE_METHOD(OneThread, "backward that is not the last, or was for not
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a step that overflows takes nothing of what was computed", "[early]") {
-  auto config = fp16_config(16);
+  auto config = on_cpu(fp16_config(16));
   config.fp16.loss_scale_window = 2;
   config.default_chunk_elements = 2048;
   check_same_bits(config, make_deep, steps_with([](auto& run, int i) {

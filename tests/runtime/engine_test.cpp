@@ -175,8 +175,8 @@ CATCH_TEST_CASE_METHOD(OneThread, "what goes wrong while an engine is made leave
   nowhere.tiers.nvme.paths = {"/nonexistent/folder"};
   CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, nowhere), Error);
   auto cuda = adamw_config();
-  cuda.device = "cuda:0";
-  CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, cuda), ConfigError);
+  cuda.device = "cuda:4711";
+  CATCH_CHECK_THROWS_AS(initialize_engine(make_deep, cuda), CudaError);
   const auto doubles = [] {
     Deep deep;
     deep->layers[0]->to(torch::kDouble);

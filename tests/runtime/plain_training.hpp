@@ -39,8 +39,9 @@ inline bool same_bits(const torch::Tensor& a, const torch::Tensor& b) {
 
 inline std::vector<std::pair<std::string, torch::Tensor>> copy_state(const torch::nn::Module& module) {
   std::vector<std::pair<std::string, torch::Tensor>> state;
-  for (const auto& item : module.named_parameters()) state.emplace_back(item.key(), item.value().detach().clone());
-  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
+  for (const auto& item : module.named_parameters())
+    state.emplace_back(item.key(), item.value().detach().cpu().clone());
+  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().cpu().clone());
   return state;
 }
 
@@ -52,9 +53,9 @@ std::vector<std::pair<std::string, torch::Tensor>> full_state(const torch::nn::M
   for (const auto& item : module.named_parameters()) {
     state.emplace_back(item.key(), value_of(item.key(), item.value()));
     if (item.value().scalar_type() != torch::kFloat)
-      state.emplace_back("the module's own " + item.key(), item.value().detach().clone());
+      state.emplace_back("the module's own " + item.key(), item.value().detach().cpu().clone());
   }
-  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().clone());
+  for (const auto& item : module.named_buffers()) state.emplace_back(item.key(), item.value().detach().cpu().clone());
   return state;
 }
 
@@ -107,7 +108,8 @@ inline torch::ScalarType half_of(const EngineConfig& config) {
   return config.bf16.enabled ? torch::kBFloat16 : torch::kFloat;
 }
 
-// One step after another on plain tensors: of 16-bit parameters on explicit fp32 masters.
+// One step after another on plain tensors, in DRAM whatever the module's device: of 16-bit parameters on explicit fp32
+// masters.
 class PlainOptimizer {
  public:
   PlainOptimizer(std::vector<torch::Tensor> parameters, hybrid_adam::Algorithm algorithm,
@@ -123,7 +125,7 @@ class PlainOptimizer {
       const bool is_kept = runtime::matches_any(config.precision.keep_fp32, item.key());
       if (half_of(config) == torch::kFloat || is_kept || !parameter.is_floating_point()) continue;
       if (masters_.contains(parameter.unsafeGetTensorImpl())) continue;  // its second name
-      masters_[parameter.unsafeGetTensorImpl()] = parameter.detach().to(torch::kFloat).clone();
+      masters_[parameter.unsafeGetTensorImpl()] = parameter.detach().to(torch::kFloat).cpu().clone();
       parameter.set_data(parameter.to(half_of(config)));
     }
     if (config.data_types.grad_accum_dtype)
@@ -164,7 +166,7 @@ class PlainOptimizer {
   torch::Tensor value(const torch::Tensor& parameter) {
     follow_writes();
     return parameter.requires_grad() && is_16_bit(parameter) ? master_of(parameter).clone()
-                                                             : parameter.detach().to(torch::kFloat);
+                                                             : parameter.detach().to(torch::kFloat).cpu();
   }
 
   void zero_grad(bool set_to_none = true) {
@@ -194,14 +196,14 @@ class PlainOptimizer {
       }
       auto gradient = torch::empty_strided(parameter.sizes(), parameter.strides(), torch::kFloat);
       gradient.copy_(parameter.grad());
-      auto master = is_16_bit(parameter) ? master_of(parameter) : parameter;
+      auto master = is_16_bit(parameter) ? master_of(parameter) : parameter.detach().cpu();
       const auto constants = hybrid_adam::make_update_constants(hyper_of(parameter), state.steps, scale);
       hybrid_adam::UpdateArrays arrays{
           master.data_ptr<float>(), gradient.data_ptr<float>(), moments(state.codec, state.exp_avg, parameter),
           moments(state.codec, state.exp_avg_sq, parameter), static_cast<std::size_t>(parameter.numel())};
       arrays.rounding = hybrid_adam::make_rounding_key(seed_, state.steps, state.number.value_or(0));
       hybrid_adam::update(algorithm_, constants, arrays);
-      if (is_16_bit(parameter)) parameter.copy_(master);
+      if (is_16_bit(parameter) || !parameter.device().is_cpu()) parameter.copy_(master);
     }
   }
 
@@ -245,7 +247,8 @@ class PlainOptimizer {
     for (const auto& parameter : parameters_) {
       if (!parameter.grad().defined()) continue;
       const auto& gradient = parameter.grad();
-      const auto dense = (gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous()).to(torch::kFloat);
+      const auto dense =
+          (gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous()).to(torch::kFloat).cpu();
       sum += hybrid_adam::sum_of_squares(dense.const_data_ptr<float>(), static_cast<std::size_t>(dense.numel()));
     }
     return std::min(1.0, clip_ / (std::sqrt(sum) / loss_scale() + 1e-6));
@@ -261,7 +264,7 @@ class PlainOptimizer {
   // A parameter that came in 16 bits is its own first master.
   torch::Tensor& master_of(const torch::Tensor& parameter) {
     auto& master = masters_[parameter.unsafeGetTensorImpl()];
-    if (!master.defined()) master = parameter.detach().to(torch::kFloat);
+    if (!master.defined()) master = parameter.detach().to(torch::kFloat).cpu();
     return master;
   }
 
@@ -271,7 +274,8 @@ class PlainOptimizer {
     for (const auto& parameter : parameters_) {
       if (!is_16_bit(parameter)) continue;
       auto& master = master_of(parameter);
-      master.copy_(torch::where(master.to(parameter.scalar_type()) == parameter, master, parameter));
+      const auto now = parameter.detach().cpu();
+      master.copy_(torch::where(master.to(now.scalar_type()) == now, master, now));
     }
   }
 

@@ -11,7 +11,7 @@ using torch::Tensor;
 
 torch::Generator generator(int seed) { return at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed)); }
 Tensor integers(std::int64_t end, std::vector<std::int64_t> sizes, int seed) {
-  return torch::randint(end, sizes, generator(seed));
+  return torch::randint(end, sizes, generator(seed)).to(case_device);
 }
 
 // forward, backward, and the loss as an observation: what most steps are.
@@ -323,7 +323,7 @@ Case evaluation() {
 }  // namespace
 
 Tensor Step::normal(std::vector<std::int64_t> sizes, int seed) const {
-  return torch::randn(sizes, generator(seed)).to(dtype);
+  return torch::randn(sizes, generator(seed)).to(dtype).to(case_device);
 }
 
 std::vector<Case> zoo() {
@@ -358,7 +358,7 @@ std::vector<Case> zoo() {
   cases.push_back(library_case<nn::EmbeddingBag>(
       "EmbeddingBag", [] { return nn::EmbeddingBag(nn::EmbeddingBagOptions(500, 32).mode(torch::kMean)); },
       [](nn::EmbeddingBag& m, Step& step) {
-        return m(integers(500, {120}, step.iteration), torch::tensor({0, 50, 70})).pow(2).mean();
+        return m(integers(500, {120}, step.iteration), torch::tensor({0, 50, 70}).to(case_device)).pow(2).mean();
       }));
   return cases;
 }

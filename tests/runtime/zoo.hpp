@@ -11,6 +11,9 @@
 
 namespace asterias::test {
 
+// Where plain modules are trained, and where inputs are made.
+inline torch::Device case_device = torch::kCPU;
+
 using ModulePtr = std::shared_ptr<torch::nn::Module>;
 
 // What a case needs to take a training step, plain or under an engine.

@@ -78,10 +78,14 @@ class RuntimeCalls final : public CudaCalls {
     return taken(cudaMalloc(&memory, bytes));
   }
   int free(void* memory) override { return taken(cudaFree(memory)); }
-  int register_host(void* memory, std::uint64_t bytes) override {
+  int register_host(int device, void* memory, std::uint64_t bytes) override {
+    const OnDevice on(device);
     return taken(cudaHostRegister(memory, bytes, cudaHostRegisterPortable));
   }
-  int unregister_host(void* memory) override { return taken(cudaHostUnregister(memory)); }
+  int unregister_host(int device, void* memory) override {
+    const OnDevice on(device);
+    return taken(cudaHostUnregister(memory));
+  }
 
   int create_stream(int device, StreamHandle& stream) override {
     const OnDevice on(device);
@@ -131,6 +135,7 @@ class RuntimeCalls final : public CudaCalls {
       case cudaErrorDevicesUnavailable:
       case cudaErrorDeviceAlreadyInUse: return CudaFailure::kBusy;
       case cudaErrorMemoryAllocation: return CudaFailure::kOutOfMemory;
+      case cudaErrorCudartUnloading:  // the process is ending
       case cudaErrorIllegalAddress:
       case cudaErrorLaunchTimeout:
       case cudaErrorLaunchFailure:
