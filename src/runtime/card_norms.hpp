@@ -2,7 +2,7 @@
 //
 // The bits are those of hybrid_adam::sum_of_squares. Sums and scratch are memory of the gpu tier that cannot move.
 //
-// Threading: start() on whatever thread has the gradient, read() when none is under way. Units: elements.
+// Threading: start() on whatever thread has the gradient, value() when none is under way. Units: elements.
 #pragma once
 
 #include <cstddef>
