@@ -6,6 +6,16 @@
 #include "base/error.hpp"
 
 namespace asterias::chunk {
+namespace {
+
+// After all that has been enqueued; has ended when it returns.
+void copy_now(device::Accelerator& accelerator, device::LinkQueue& link, std::byte* to, const std::byte* from,
+              std::uint64_t bytes) {
+  link.wait_for(accelerator.compute().point());
+  link.copy(to, from, bytes).wait();
+}
+
+}  // namespace
 
 Hierarchy::Hierarchy(std::shared_ptr<TierPool> gpu, std::shared_ptr<TierPool> cpu, std::unique_ptr<SwapSpace> swap,
                      std::unique_ptr<device::CopyQueue> h2d, std::unique_ptr<device::CopyQueue> d2h,
@@ -39,8 +49,7 @@ void Hierarchy::copy_in(Tier tier, std::byte* to, const std::byte* from, std::ui
     return;
   }
   auto& accelerator = *pool(tier).accelerator();
-  accelerator.to_device().wait_for(accelerator.compute().point());
-  accelerator.to_device().copy(to, from, bytes).wait();
+  copy_now(accelerator, accelerator.to_device(), to, from, bytes);
 }
 
 void Hierarchy::copy_out(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const {
@@ -49,8 +58,7 @@ void Hierarchy::copy_out(Tier tier, std::byte* to, const std::byte* from, std::u
     return;
   }
   auto& accelerator = *pool(tier).accelerator();
-  accelerator.to_host().wait_for(accelerator.compute().point());
-  accelerator.to_host().copy(to, from, bytes).wait();
+  copy_now(accelerator, accelerator.to_host(), to, from, bytes);
 }
 
 void Hierarchy::copy_within(Tier tier, std::byte* to, const std::byte* from, std::uint64_t bytes) const {

@@ -265,7 +265,7 @@ bool Residency::try_acquire(std::span<const Want> wants, Tier tier) {
 // In one piece, state that lies about must leave the largest operator a place: what fits besides that only.
 bool Residency::can_pin(std::span<const Want> wants, Tier tier) const {
   const auto& pool = hierarchy_.pool(tier);
-  std::uint64_t bytes = unmovable_bytes(tier) + books_.pinned_bytes(tier);
+  std::uint64_t bytes = unmovable_bytes(tier) + books_.pinned_bytes(tier) + pool.foreign_bytes();
   for (const Want& want : wants) {
     if (want.resident->on(tier).pins == 0) bytes += want.resident->bytes;
     for (const Tier other : hierarchy_.levels())

@@ -187,8 +187,8 @@ std::vector<std::uint64_t> between_gradients(const std::vector<std::uint64_t>& m
   return least;
 }
 
-// As EarlyUpdates::order: as they were final, then by place.
-std::vector<std::uint64_t> in_order_of_update(const Passes& passes, const ChunkNumbers& chunks) {
+// As their gradients were final, then by place: those of the last have least time to go down before step() returns.
+std::vector<std::uint64_t> as_they_were_final(const Passes& passes, const ChunkNumbers& chunks) {
   std::vector<std::uint64_t> numbers;
   for (const auto& [number, chunk] : passes.chunks())
     if (chunk.update_index >= 0 && chunks.contains(number)) numbers.push_back(number);
@@ -232,7 +232,7 @@ ChunkNumbers choose_updates_above(const PassScript& script, const SimulatedTiers
   for (const auto& [number, chunk] : passes.chunks())
     if (chunk.update_tier == Tier::kGpu && !chunks.contains(number))
       take_room(cost_of(chunk, script, costs_processor), margin_bytes);
-  const auto numbers = in_order_of_update(passes, chunks);
+  const auto numbers = as_they_were_final(passes, chunks);
   std::vector<UpdateCost> costs;
   for (const std::uint64_t number : numbers)
     costs.push_back(cost_of(passes.chunks().at(number), script, costs_processor));
