@@ -287,6 +287,7 @@ class Residency {
     return resident.crosses_link ? PageLocked::kFirst : PageLocked::kNever;
   }
   chunk::Block take_room(std::uint64_t bytes, Tier tier, chunk::TierPool::End end, PageLocked page_locked);
+  chunk::Block take_for_operator(std::uint64_t bytes, Tier tier);
   chunk::Block take_room_for(const Resident& resident, Tier tier);
   bool make_some_room(std::uint64_t bytes, Tier tier);
   bool lacks_only_a_place(std::uint64_t bytes, Tier tier);

@@ -179,7 +179,7 @@ void Residency::point_tenants(Resident* resident, std::byte* payload) {
 chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   const Lock lock(mutex_);
   note_need(tier, chunk::TierPool::charge(bytes));
-  auto block = take_room(bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever);
+  auto block = take_for_operator(bytes, tier);
   block.begin_use();
   note_operator_room(block.bytes(), tier);
   books_.note_peak(tier);
@@ -187,6 +187,21 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   if (is_scripting()) script_unmovable();
   note_content();
   return block;
+}
+
+// In one piece of memory: a hole between what can move would do now, but what the operator will ask for besides needs its
+// place in what moving that clears.
+chunk::Block Residency::take_for_operator(std::uint64_t bytes, Tier tier) {
+  const auto take = [&] { return take_room(bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever); };
+  auto block = take();
+  if (tier != hierarchy_.compute_tier() || !hierarchy_.pool(tier).is_one_piece()) return block;
+  const std::uint64_t rest = room_of_operator();
+  if (rest == 0 || hierarchy_.pool(tier).has_place(rest) || find_place(rest, tier, {})) return block;
+  const std::uint64_t room = block.bytes() + rest;
+  block.end_use(nullptr);  // nobody uses it
+  block = {};
+  clear_a_place(room, tier);
+  return take();
 }
 
 // Where memory is one piece: what stays lies at one end, what passes at the other.
@@ -463,14 +478,17 @@ void Residency::note_operator_room(std::uint64_t bytes, Tier tier) {
   operator_room_.most = std::max(operator_room_.most, now - std::min(now, operator_room_.unmovable_before));
 }
 
-// What the operator will ask for, as far as that can be. One that was never seen may want as much as any.
+// What the operator will still ask for, as far as that can be. One that was never seen may want as much as any.
 std::uint64_t Residency::room_of_operator() const {
   const auto known = operator_rooms_.find(operator_room_.hash);
   const std::uint64_t unknown = measuring_ ? 0 : largest_operator_room_;
+  const std::uint64_t room = known == operator_rooms_.end() ? unknown : known->second;
   const Tier tier = hierarchy_.compute_tier();
   const std::uint64_t limit = hierarchy_.pool(tier).bytes_for_large();
-  const std::uint64_t taken = unmovable_bytes(tier) + books_.pinned_bytes(tier);
-  return std::min(known == operator_rooms_.end() ? unknown : known->second, limit - std::min(limit, taken));
+  const std::uint64_t unmovable = unmovable_bytes(tier);
+  const std::uint64_t has = unmovable - std::min(unmovable, operator_room_.unmovable_before);
+  const std::uint64_t others = unmovable + books_.pinned_bytes(tier);
+  return std::min(room - std::min(room, has), limit - std::min(limit, others));
 }
 
 // Asked once for each operator, when what it uses is there.
