@@ -38,7 +38,7 @@ class Partition {
   Place put_oversized(std::uint64_t room) { return take(append(round_up(room, kChunkGranule)), room); }
 
   std::uint32_t append(std::uint64_t bytes) {
-    layout_.chunks.push_back({bytes, 0, first_.dtype, first_.trainable, first_.state});
+    layout_.chunks.push_back({bytes, 0, first_.dtype, first_.trainable, first_.state, first_.is_table});
     return static_cast<std::uint32_t>(layout_.chunks.size() - 1);
   }
 
@@ -65,10 +65,10 @@ std::uint64_t Layout::waste_bytes() const {
 Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_bytes) {
   Layout layout;
   chunk_bytes = std::max(round_up(chunk_bytes, kChunkGranule), kChunkGranule);
-  std::map<std::tuple<int, bool, int>, Partition> partitions;
+  std::map<std::tuple<int, bool, int, bool>, Partition> partitions;
   for (const auto& storage : storages) {
-    auto [at, _] =
-        partitions.try_emplace({storage.dtype, storage.trainable, storage.state}, layout, chunk_bytes, storage);
+    auto [at, _] = partitions.try_emplace({storage.dtype, storage.trainable, storage.state, storage.is_table}, layout,
+                                          chunk_bytes, storage);
     layout.places.push_back(at->second.put(storage.bytes));
   }
   for (auto& [_, partition] : partitions) partition.close();

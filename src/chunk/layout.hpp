@@ -1,8 +1,9 @@
 // Decides which storage lies where in which chunk. Pure arithmetic on sizes: no memory, no torch.
 //
 // Storages are filled into chunks in the order given, each into the open chunk of its partition or, where that is full,
-// a new one. Partitions are (dtype, trainable, state): only what is trained has gradients and optimizer state, so
-// frozen and trained never share a chunk, and a list of state has one format.
+// a new one. Partitions are (dtype, trainable, state, is_table): only what is trained has gradients and optimizer
+// state, so frozen and trained never share a chunk, a list of state has one format, and where embedding tables are
+// looked up in DRAM, nothing that is used elsewhere lies beside them.
 //
 // Invariants
 //   * Every storage lies in exactly one chunk and starts at a multiple of kTensorAlignment bytes: a GEMM may choose
@@ -30,6 +31,7 @@ struct StorageSpec {
   int dtype;  // opaque: storages of different dtype never share a chunk
   bool trainable;
   int state = 0;  // opaque, likewise: how the optimizer's state is stored
+  bool is_table = false;
 };
 
 struct ChunkSpec {
@@ -38,6 +40,7 @@ struct ChunkSpec {
   int dtype;
   bool trainable;
   int state = 0;
+  bool is_table = false;
 };
 
 struct Place {

@@ -101,6 +101,11 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   return resident;
 }
 
+void Residency::mark_table(Resident* list) {
+  const Lock lock(mutex_);
+  list->is_table = true;
+}
+
 void Residency::add_tenant(Resident* resident, Tenant* tenant) {
   const Lock lock(mutex_);
   resident->tenants.push_back(tenant);

@@ -105,6 +105,8 @@ class Residency {
   // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points
   // at it already.
   Resident* adopt(chunk::Block block, Tenant* tenant);
+  // The tables in a chunk's list are looked up and updated on the cpu tier.
+  void mark_table(Resident* list);
   void add_tenant(Resident* resident, Tenant* tenant);
   // Takes a tenant out; an activation, or a retired chunk, dies with its last one. Returns how many tenants are left.
   std::size_t remove_tenant(Resident* resident, Tenant* tenant);

@@ -152,7 +152,8 @@ void Residency::place_updates(std::span<const Resident* const> params, const Mov
   auto& room = tiers.room[index_of(Tier::kGpu)];
   if (hierarchy_.pool(Tier::kGpu).is_one_piece()) room -= room / kGapShare;
   ChunkNumbers chunks;
-  for (const Resident* param : params) chunks.insert(param->number);
+  for (const Resident* param : params)
+    if (!param->is_table) chunks.insert(param->number);
   const ChunkNumbers above = choose_updates_above(*script_, tiers, chunks, costs_processor);
   for (const auto& resident : residents_)
     if (resident->is_chunk && chunks.contains(resident->number))

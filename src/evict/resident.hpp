@@ -77,6 +77,7 @@ struct Resident : Pooled {
   bool crosses_link = false;  // has lain on the gpu tier: its blocks on the cpu tier are copied from and to there
   bool kept = false;          // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;         // goes when the last pin does
+  bool is_table = false;      // a list of embedding tables: looked up and updated on the cpu tier
   bool retired = false;       // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update

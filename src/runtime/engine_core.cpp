@@ -71,7 +71,7 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     const bool sums_gradients = config_.gradient_clipping.value_or(0) > 0 || loss_scaler_.is_active();
     data_ = std::make_unique<runtime::ModelData>(runtime_, module_, precision_, config_.default_chunk_elements,
                                                  Optimizer::state_lists(config_.optimizer, group_of), sums_gradients,
-                                                 config_.placement.grad_mode);
+                                                 config_.placement.grad_mode, config_.use_cpu_embedding);
     data_->take_gradients(!loss_scaler_.is_active());
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();

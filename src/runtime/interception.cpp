@@ -17,6 +17,7 @@
 #include <c10/util/SmallVector.h>
 
 #include "base/error.hpp"
+#include "runtime/host_operators.hpp"
 #include "runtime/operator_info.hpp"
 #include "runtime/runtime.hpp"
 #include "runtime/storage_slot.hpp"
@@ -144,7 +145,7 @@ thread_local LastOutputs last_outputs;
 class Frame {
  public:
   Frame(const std::shared_ptr<Runtime>& runtime, const OperatorInfo& info)
-      : runtime_(runtime), info_(info), is_outermost_(outermost_frame == nullptr) {
+      : runtime_(runtime), info_(info), is_outermost_(outermost_frame == nullptr), tier_(runtime->compute_tier()) {
     if (!is_outermost_) return;
     outermost_frame = this;
     last_outputs.release();
@@ -155,12 +156,13 @@ class Frame {
   ~Frame() {
     if (!is_outermost_) return;
     outermost_frame = nullptr;
-    residency().release(held_, runtime_->compute_tier());
+    residency().release(held_, tier_);
     bury();
   }
 
   void before(c10::ArrayRef<c10::IValue> arguments) {
     if (is_outermost_) {
+      if (runs_on_host(*runtime_, info_, arguments)) tier_ = Tier::kCpu;
       runtime_->check_stream();
       runtime_->work_between_operators();
       residency().begin_operator(info_.label, hash_call(info_, arguments));
@@ -173,6 +175,9 @@ class Frame {
     }
     bury();
   }
+
+  // The operator is run_on_host()'s.
+  bool is_on_host() const { return tier_ != runtime_->compute_tier(); }
 
   // Comes between before() and the kernel.
   void start_clock() {
@@ -188,6 +193,7 @@ class Frame {
       return;
     }
     if (!audited_.empty()) compare_inputs();
+    if (is_on_host() && info_.on_tables != OnTables::kLookUp) return;  // what is a table's stays there
     adopt_outputs(outputs);
   }
 
@@ -220,7 +226,7 @@ class Frame {
 
   void hold(const Wants& wants) {
     if (wants.empty()) return;
-    residency().acquire(wants, runtime_->compute_tier());
+    residency().acquire(wants, outermost_frame->tier_);
     auto& held = outermost_frame->held_;
     held.append(wants.begin(), wants.end());
   }
@@ -241,14 +247,14 @@ class Frame {
   void remember_inputs(const Wants& wants) {
     for (std::size_t i = 0; i < wants.size(); ++i) {
       if (wants[i].access != evict::Access::kRead) continue;
-      const auto* at = residency().address(wants[i].resident, runtime_->compute_tier());
+      const auto* at = residency().address(wants[i].resident, tier_);
       audited_.push_back({wants[i].resident, {at, at + wants[i].resident->bytes}, i});
     }
   }
 
   void compare_inputs() const {
     for (const auto& audited : audited_) {
-      const auto* at = residency().address(audited.resident, runtime_->compute_tier());
+      const auto* at = residency().address(audited.resident, tier_);
       if (std::memcmp(at, audited.bytes.data(), audited.bytes.size()) == 0 || is_written(audited.resident)) continue;
       throw StateError(StateError::Cause::kBug, "operator " + info_.name + " wrote tensor argument " +
                                                     std::to_string(audited.number) +
@@ -265,6 +271,7 @@ class Frame {
   const std::shared_ptr<Runtime>& runtime_;
   const OperatorInfo& info_;
   const bool is_outermost_;
+  Tier tier_;  // where what is held is held
   Wants held_;
   std::vector<Audited> audited_;
   std::optional<evict::Residency::Clock::time_point> kernel_start_;  // while a trace runs
@@ -283,7 +290,7 @@ void intercept(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::j
     Frame frame(runtime, info);
     frame.before(torch::jit::last(*stack, info.uses.size()));
     frame.start_clock();
-    op.redispatchBoxed(below, stack);
+    frame.is_on_host() ? run_on_host(runtime, op, info, *stack) : op.redispatchBoxed(below, stack);
     frame.after(torch::jit::last(*stack, op.schema().returns().size()));
     is_outermost = frame.is_outermost();
   }
@@ -312,6 +319,10 @@ Scope::~Scope() {
   last_outputs.release();
   bury();
 }
+
+OutOfScope::OutOfScope() : was_in_scope_(is_in_scope()) { c10::impl::tls_set_dispatch_key_included(kKey, false); }
+
+OutOfScope::~OutOfScope() { c10::impl::tls_set_dispatch_key_included(kKey, was_in_scope_); }
 
 RawWrites::RawWrites() { ++raw_writes_count; }
 

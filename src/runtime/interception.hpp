@@ -5,8 +5,8 @@
 // RecordFunction lost: it swallows exceptions, so a failed fetch could not stop the operator.
 //
 // Invariants
-//   * What an operator names is on the compute tier from before its kernel starts until the outermost operator of the
-//     thread ends.
+//   * What an operator names is on the compute tier (for what host_operators.hpp runs: on the cpu tier) from before its
+//     kernel starts until the outermost operator of the thread ends.
 //   * The outputs of a thread's last operator stay until its next one: at::tensor({...}) and empty + accessor fill them
 //     by pointer.
 //   * No lock is held while a kernel runs.
@@ -36,6 +36,18 @@ class Scope {
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   ~Scope();
+};
+
+// Takes this thread out of the scopes it is in for its lifetime: it allocates and computes as one that has none.
+class OutOfScope {
+ public:
+  OutOfScope();
+  OutOfScope(const OutOfScope&) = delete;
+  OutOfScope& operator=(const OutOfScope&) = delete;
+  ~OutOfScope();
+
+ private:
+  const bool was_in_scope_;
 };
 
 // While it lives, this thread's operators count as writing whatever they read: so a constructor that writes through a

@@ -7,6 +7,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
+#include <torch/nn/modules/embedding.h>
 #include <torch/utils.h>
 
 #include "base/byte_size.hpp"
@@ -134,7 +135,7 @@ class ModelData::GradientRoute final : public torch::autograd::PostAccumulateGra
 
 ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module,
                      Precision precision, std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients,
-                     GradMode grad_mode)
+                     GradMode grad_mode, bool looks_up_on_host)
     : runtime_(std::move(runtime)),
       module_(module),
       precision_(std::move(precision)),
@@ -144,6 +145,7 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
   collect_parameters();
   choose_dtypes();
   choose_codecs();
+  if (looks_up_on_host && runtime_->compute_tier() != Tier::kCpu) find_tables(*module_);
   std::vector<chunk::StorageSpec> specs;
   for (const auto& storage : storages_) specs.push_back(storage.spec());
   chunk_bytes_ = chunk::choose_chunk_bytes(specs, chunk_limit_bytes(chunk_limit_elements));
@@ -265,10 +267,20 @@ void ModelData::choose_codecs() {
   if (!complaints.empty()) throw ConfigError(complaints);
 }
 
+void ModelData::find_tables(const torch::nn::Module& module) {
+  if (const auto* embedding = module.as<torch::nn::Embedding>(); embedding && !embedding->options.sparse()) {
+    const auto found = by_storage_.find(embedding->weight.storage().unsafeGetStorageImpl());
+    if (found != by_storage_.end()) storages_[found->second].is_table = true;  // else it is no parameter any more
+    runtime_->note_tables();
+  }
+  for (const auto& child : module.children())
+    if (child) find_tables(*child);
+}
+
 chunk::StorageSpec ModelData::StorageRecord::spec() const {
   const auto bytes = storage.nbytes() / at::elementSize(given_dtype) * at::elementSize(dtype);
   return {dtype == given_dtype ? storage.nbytes() : bytes, static_cast<int>(dtype), trainable,
-          static_cast<int>(state_codec)};
+          static_cast<int>(state_codec), is_table};
 }
 
 // The limit holds for the trained chunks with the smallest elements.
@@ -311,7 +323,8 @@ std::vector<bool> ModelData::find_lending_chunks() const {
   std::vector<bool> lends;
   for (const auto& spec : layout_.chunks) {
     const auto dtype = static_cast<at::ScalarType>(spec.dtype);
-    lends.push_back(reuses_places() && spec.trainable && is_16_bit(dtype) && precision_.gradient_of(dtype) == dtype);
+    lends.push_back(reuses_places() && spec.trainable && !spec.is_table && is_16_bit(dtype) &&
+                    precision_.gradient_of(dtype) == dtype);
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (!parameters_[i].fills_storage) lends[layout_.places[storage_of_[i]].chunk] = false;
@@ -334,6 +347,7 @@ void ModelData::make_chunks() {
     lists.used_bytes = spec.used_bytes;
     lists.trainable = spec.trainable;
     lists.state_codec = static_cast<StateCodec>(spec.state);
+    lists.is_table = spec.is_table;
     const std::int64_t at = spec.trainable ? updated++ : -1;
     lists.param = make_list(ListKind::kParam, lists, lists.dtype, at);
     if (spec.trainable) {
@@ -342,6 +356,8 @@ void ModelData::make_chunks() {
       if (lists_.exp_avg) lists.exp_avg = make_moments(ListKind::kExpAvg, lists, at);
       if (lists_.exp_avg_sq) lists.exp_avg_sq = make_moments(ListKind::kExpAvgSq, lists, at);
     }
+    for (auto* list : lists.all())
+      if (list && lists.is_table) runtime_->residency().mark_table(list);
     chunks_.push_back(lists);
   }
 }
@@ -389,7 +405,7 @@ c10::Storage ModelData::move_into_chunk(const c10::Storage& storage, at::ScalarT
                                         std::uint64_t offset, StorageSlot::Name name) {
   const auto& lists = chunks_[chunk];
   if (lists.master) copy_elements(storage, dtype, lists.master, at::kFloat, offset, Tier::kCpu);
-  copy_elements(storage, dtype, lists.param, lists.dtype, offset, runtime_->host_tier());
+  copy_elements(storage, dtype, lists.param, lists.dtype, offset, lists.is_table ? Tier::kCpu : runtime_->host_tier());
   const bool stays = dtype == lists.dtype && storage.device() == runtime_->device();
   const auto moved = stays ? storage
                            : empty_storage(storage.nbytes() / at::elementSize(dtype) * at::elementSize(lists.dtype),
@@ -652,19 +668,27 @@ void ModelData::sum_gradient(ParameterRecord& record) {
   const auto* slot = has_routed_gradient(record) ? record.grad_slot : nullptr;
   if (slot && record.grad_sum_writes == slot->num_writes()) return;
   const at::NoGradGuard no_grad;
+  record.grad_sum_writes = slot ? slot->num_writes() : ParameterRecord::kNotSummed;
+  record.is_summed_on_card = false;
+  const auto count = static_cast<std::size_t>(gradient.numel());
+  if (slot && chunks_[record.chunk].is_table) {
+    const Held held(runtime_->residency(), {{slot->resident(), evict::Access::kRead}}, Tier::kCpu);
+    const auto* values = held.address(slot->resident()) + slot->offset_bytes();
+    record.grad_square_sum = hybrid_adam::sum_of_squares({values, number_type(gradient.scalar_type())}, count);
+    return;
+  }
   const at::Tensor dense = is_dense(gradient) ? gradient : gradient.contiguous();
   const Pin pin(runtime_->shared_residency(), {dense}, evict::Access::kRead);
-  const hybrid_adam::NumberArray array{{dense.const_data_ptr(), number_type(dense.scalar_type())},
-                                       static_cast<std::size_t>(dense.numel())};
+  const hybrid_adam::NumberArray array{{dense.const_data_ptr(), number_type(dense.scalar_type())}, count};
+  record.is_summed_on_card = card_norms_ != nullptr;
   if (card_norms_)
     card_norms_->start(index_of(record), array);
   else
     record.grad_square_sum = hybrid_adam::sum_of_squares(array.values, array.count);
-  record.grad_sum_writes = slot ? slot->num_writes() : ParameterRecord::kNotSummed;
 }
 
 double ModelData::grad_square_sum(const ParameterRecord& record) const {
-  return card_norms_ ? card_norms_->value(index_of(record)) : record.grad_square_sum;
+  return record.is_summed_on_card ? card_norms_->value(index_of(record)) : record.grad_square_sum;
 }
 
 std::uint64_t ModelData::num_elements() const {

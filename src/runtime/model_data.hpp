@@ -55,6 +55,7 @@ struct ChunkLists {
   at::ScalarType grad_dtype = at::kFloat;
   hybrid_adam::StateCodec state_codec = hybrid_adam::StateCodec::kFloat32;  // of exp_avg and exp_avg_sq
   bool trainable = false;
+  bool is_table = false;  // of embedding tables that stay on the cpu tier
 
   std::array<evict::Resident*, chunk::kNumListKinds> all() const { return {param, grad, master, exp_avg, exp_avg_sq}; }
   // True where a gradient takes its parameter's place in `param`.
@@ -82,6 +83,7 @@ struct ParameterRecord {
   std::int64_t num_steps = 0;        // updates so far, for the bias correction
   double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
   std::uint64_t grad_sum_writes = kNotSummed;
+  bool is_summed_on_card = false;
   static constexpr std::uint64_t kNotSummed = UINT64_MAX;
 };
 
@@ -95,10 +97,11 @@ struct StateLists {
 class ModelData {
  public:
   // Casts, lays out and takes over the parameters of `module`. `chunk_limit_elements` bounds the chunk size. With
-  // `sum_gradients`, the sum of squares of each gradient is taken as soon as it is final. Throws ConfigError for
-  // parameters it cannot train.
+  // `sum_gradients`, the sum of squares of each gradient is taken as soon as it is final. With `looks_up_on_host`,
+  // embedding tables stay on the cpu tier (host_operators.hpp). Throws ConfigError for parameters it cannot train.
   ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<torch::nn::Module>& module, Precision precision,
-            std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients, GradMode grad_mode);
+            std::uint64_t chunk_limit_elements, StateLists lists, bool sum_gradients, GradMode grad_mode,
+            bool looks_up_on_host);
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
   ~ModelData();
@@ -186,6 +189,7 @@ class ModelData {
     bool trainable;
     std::string name;
     hybrid_adam::StateCodec state_codec = hybrid_adam::StateCodec::kFloat32;
+    bool is_table = false;
 
     chunk::StorageSpec spec() const;
   };
@@ -198,6 +202,7 @@ class ModelData {
   void collect_storage(const std::string& name, const at::Tensor& parameter);
   void choose_dtypes();
   void choose_codecs();
+  void find_tables(const torch::nn::Module& module);
   std::uint64_t chunk_limit_bytes(std::uint64_t limit_elements) const;
   void make_chunks();
   std::vector<bool> find_lending_chunks() const;

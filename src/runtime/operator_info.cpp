@@ -38,6 +38,12 @@ const std::unordered_set<std::string>& metadata_operators() {
   return kTable;
 }
 
+OnTables on_tables(const std::string& name) {
+  if (name == "aten::embedding") return OnTables::kLookUp;
+  if (name == "aten::embedding_dense_backward") return OnTables::kGradient;
+  return name == "aten::copy_" || name == "aten::add_" ? OnTables::kInPlace : OnTables::kNone;
+}
+
 bool holds_tensors(const c10::Argument& argument) { return argument.type()->str().find("Tensor") != std::string::npos; }
 
 bool is_known_namespace(const std::string& name) {
@@ -63,6 +69,7 @@ OperatorInfo read_schema(const c10::OperatorHandle& op) {
   // The foreach operators' slow path on the CPU calls the single-tensor ones.
   info.is_transparent = op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) ||
                         info.name.rfind("aten::_foreach_", 0) == 0;
+  info.on_tables = on_tables(info.name);
   for (const auto& argument : schema.arguments()) info.uses.push_back(use_of(argument, info.name));
   if (const auto found = undeclared_writes().find(info.name); found != undeclared_writes().end())
     for (const std::size_t argument : found->second)

@@ -18,6 +18,14 @@ enum class Use : std::uint8_t {
   kView,   // only metadata is taken or changed: no bytes are touched
 };
 
+// What an operator can do on the cpu tier for a table that stays there (runtime/host_operators.hpp).
+enum class OnTables : std::uint8_t {
+  kNone,
+  kLookUp,    // reads rows
+  kGradient,  // makes the whole table's gradient
+  kInPlace    // copies or adds whole tensors
+};
+
 struct OperatorInfo {
   bool is_transparent;  // only calls other operators, which are met on their own
   bool touches_tensors;
@@ -25,6 +33,7 @@ struct OperatorInfo {
   std::string name;
   const char* label;      // the name, in storage that outlives threads
   std::vector<Use> uses;  // by argument
+  OnTables on_tables;
 };
 
 // Reads the schema once per operator and thread. Operators outside torch's own namespaces count as writing every tensor

@@ -459,7 +459,7 @@ void Optimizer::force_placement(UpdateOnGpu where) {
   is_placed_ = !may_place_;
   if (!is_placed_) return;
   for (std::size_t place = 0; place < trained_.size(); place += where == UpdateOnGpu::kAll ? 1 : 2)
-    set_update_tier(trained_[place], Tier::kGpu);
+    if (!data_.chunks()[trained_[place]].is_table) set_update_tier(trained_[place], Tier::kGpu);
 }
 
 void Optimizer::set_update_tier(std::size_t chunk, Tier tier) {

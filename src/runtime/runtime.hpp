@@ -7,6 +7,7 @@
 // Threading: attach and detach on engine threads; everything else is thread-safe.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -51,6 +52,9 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   c10::Device device() const { return device_; }
   // True where tensors of this device have their memory from the tiers.
   bool serves(c10::Device device) const { return device.is_cpu() || device == device_; }
+  // Embedding tables of some engine stay on the cpu tier, and operators on them run there.
+  void note_tables() { has_tables_ = true; }
+  bool has_tables() const { return has_tables_; }
   // The card's kernels; null where there is none.
   hybrid_adam::KernelCalls* kernels() const { return cuda_.kernels; }
   // Throws StateError where the calling thread's operators go into another stream of the card than moves are ordered
@@ -94,6 +98,7 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   CudaBackend cuda_;  // empty where there is no card
   DebugConfig debug_;
   bool is_measuring_ = true;
+  std::atomic<bool> has_tables_ = false;
   std::vector<BetweenOperators*> workers_;
   std::string tiers_key_;  // what later engines must ask for, too
 };

@@ -47,6 +47,11 @@ c10::weak_intrusive_ptr<c10::StorageImpl> weak(c10::StorageImpl* storage) {
       c10::intrusive_ptr<c10::StorageImpl>::unsafe_reclaim_from_nonowning(storage));
 }
 
+const StorageSlot::Name& nameless() {
+  static const auto kName = std::make_shared<const std::string>("a tensor");
+  return kName;
+}
+
 constexpr std::uint64_t kMinAdoptedBytes = device::kPageBytes;
 
 // Where what outlives the last engine goes, unless it is a card's: torch's own memory is DRAM, whatever tier was
@@ -116,10 +121,31 @@ StorageSlot* StorageSlot::move_over(const std::shared_ptr<evict::Residency>& res
     storage->set_data_ptr_noswap(data_ptr_of(std::move(block), device));
     return nullptr;
   }
-  auto* moved = new StorageSlot(residency, storage, 0, name);
-  moved->point(storage, nullptr);
-  moved->resident_ = residency->adopt(std::move(block), moved);
-  return moved;
+  return settle_block(residency, storage, std::move(block), name);
+}
+
+// Gives an empty storage of a card a resident that has its bytes on the cpu tier.
+StorageSlot* StorageSlot::settle_block(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
+                                       chunk::Block block, Name name) {
+  auto* slot = new StorageSlot(residency, storage, 0, std::move(name));
+  slot->point(storage, nullptr);
+  slot->resident_ = residency->adopt(std::move(block), slot);
+  return slot;
+}
+
+at::Tensor StorageSlot::adopt_host(const std::shared_ptr<evict::Residency>& residency, const at::Tensor& host,
+                                   c10::Device device) {
+  auto* storage = host.storage().unsafeGetStorageImpl();
+  if (device.is_cpu()) return adopt(residency, storage) ? host : at::Tensor();
+  const chunk::Block* block = block_of(storage);
+  if (!block || block->bytes() < kMinAdoptedBytes) return {};
+  auto of_device = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), storage->nbytes(),
+                                                         at::DataPtr(nullptr, device), allocator_of(device), true);
+  settle_block(residency, of_device.get(), take_block(storage), nameless());
+  auto tensor = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(of_device)),
+                                                         c10::DispatchKeySet(key_of(device)), host.dtype());
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides());
+  return tensor;
 }
 
 StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage) {
@@ -131,8 +157,7 @@ StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residen
   const chunk::Block* block = block_of(storage);
   if (!block || block->bytes() < kMinAdoptedBytes || !residency->hierarchy().has(block->pool()->tier())) return nullptr;
   if (&residency->hierarchy().pool(block->pool()->tier()) != block->pool()) return nullptr;  // an earlier runtime's
-  static const auto kNameless = std::make_shared<const std::string>("a tensor");
-  auto* slot = new StorageSlot(residency, storage, 0, kNameless);
+  auto* slot = new StorageSlot(residency, storage, 0, nameless());
   chunk::Block taken = take_block(storage);
   slot->point(storage, taken.data());
   slot->resident_ = residency->adopt(std::move(taken), slot);

@@ -56,6 +56,11 @@ class StorageSlot final : public evict::Tenant, public Pooled {
                                 std::uint64_t offset_bytes, const at::Tensor& like, at::ScalarType dtype, Name name,
                                 StorageSlot** place);
 
+  // Makes a tensor of `device` whose memory, on the cpu tier so far, is that of `host`, a CPU tensor that nobody else
+  // has. Undefined where that is too small to be a resident.
+  static at::Tensor adopt_host(const std::shared_ptr<evict::Residency>& residency, const at::Tensor& host,
+                               c10::Device device);
+
   // Gives the storage of `slot` plain memory of its own on `tier`, with the same bytes; the slot ends. Nothing happens
   // to an empty storage. Throws OutOfMemory. REQUIRES: the slot's chunk is pinned there.
   static void move_out(StorageSlot* slot, Tier tier);
@@ -89,6 +94,8 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   StorageSlot(std::shared_ptr<evict::Residency> residency, c10::StorageImpl* storage, std::uint64_t offset_bytes,
               Name name);
   static void on_storage_death(void* slot);
+  static StorageSlot* settle_block(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
+                                   chunk::Block block, Name name);
   static StorageSlot* move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
   void point(c10::StorageImpl* storage, std::byte* data);
   void return_block(c10::StorageImpl* storage, chunk::Block block);

@@ -1,0 +1,109 @@
+#include "runtime/host_operators.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/from_blob.h>
+
+#include "runtime/allocator.hpp"
+#include "runtime/interception.hpp"
+#include "runtime/storage_slot.hpp"
+
+namespace asterias::runtime {
+namespace {
+
+bool lies_in_a_table(const at::Tensor& tensor) {
+  const auto* slot = StorageSlot::of(tensor);
+  return slot && slot->resident() && slot->resident()->is_table;
+}
+
+// What CPU tensors hold on the cpu tier, the card's included.
+class HostViews {
+ public:
+  explicit HostViews(const Runtime& runtime) : runtime_(runtime) {}
+
+  at::Tensor of(const at::Tensor& tensor) {
+    const auto item_size = static_cast<std::int64_t>(tensor.element_size());
+    return at::from_blob(bytes_of(tensor) + tensor.storage_offset() * item_size, tensor.sizes(), tensor.strides(),
+                         tensor.scalar_type());
+  }
+
+ private:
+  std::byte* bytes_of(const at::Tensor& tensor) {
+    auto* storage = tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+    auto& residency = runtime_.residency();
+    if (const auto* slot = StorageSlot::find(runtime_.shared_residency(), storage))
+      return residency.address(slot->resident(), Tier::kCpu) + slot->offset_bytes();
+    auto* data = static_cast<std::byte*>(storage->_mutable_data_ptr_no_checks().get());
+    if (storage->device().is_cpu() || storage->nbytes() == 0) return data;
+    auto& copy = copies_.emplace_back(residency.allocate(storage->nbytes(), Tier::kCpu));
+    residency.hierarchy().copy_out(Tier::kGpu, copy.data(), data, storage->nbytes());
+    return copy.data();
+  }
+
+  const Runtime& runtime_;
+  std::vector<chunk::Block> copies_;  // of what is a card's and too small to be a resident
+};
+
+// What a kernel writes there need not go anywhere else.
+bool lies_on_host(const Runtime& runtime, const at::Tensor& tensor) {
+  if (lies_in_a_table(tensor)) return true;
+  if (!tensor.device().is_cpu() || StorageSlot::of(tensor)) return false;
+  const auto* block = block_of(tensor.storage().unsafeGetStorageImpl());
+  return !block || block->pool()->tier() != runtime.compute_tier();
+}
+
+at::Tensor of_computing_device(const Runtime& runtime, const at::Tensor& host) {
+  if (auto tensor = StorageSlot::adopt_host(runtime.shared_residency(), host, runtime.device()); tensor.defined())
+    return tensor;
+  if (runtime.device().is_cpu()) return host;
+  auto tensor = at::empty_strided(host.sizes(), host.strides(), host.options().device(runtime.device()));
+  if (host.numel() == 0) return tensor;
+  runtime.residency().hierarchy().copy_in(runtime.compute_tier(), static_cast<std::byte*>(tensor.mutable_data_ptr()),
+                                          static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes());
+  return tensor;
+}
+
+}  // namespace
+
+bool runs_on_host(const Runtime& runtime, const OperatorInfo& info, c10::ArrayRef<c10::IValue> arguments) {
+  if (info.on_tables == OnTables::kNone || !runtime.has_tables()) return false;
+  bool is_on_table = info.on_tables == OnTables::kGradient;
+  for (const auto& argument : arguments) {
+    if (!argument.isTensor() || !argument.toTensor().defined()) continue;
+    const at::Tensor& tensor = argument.toTensor();
+    if (tensor.layout() != at::kStrided || !runtime.serves(tensor.device())) return false;
+    is_on_table |= lies_in_a_table(tensor);
+  }
+  return is_on_table && (info.on_tables != OnTables::kInPlace || lies_on_host(runtime, arguments[0].toTensor()));
+}
+
+void run_on_host(const std::shared_ptr<Runtime>& runtime, const c10::OperatorHandle& op, const OperatorInfo& info,
+                 torch::jit::Stack& stack) {
+  const auto arguments = torch::jit::last(stack, info.uses.size());
+  HostViews views(*runtime);
+  torch::jit::Stack host;
+  for (const auto& argument : arguments) {
+    const bool is_tensor = argument.isTensor() && argument.toTensor().defined();
+    host.push_back(is_tensor ? c10::IValue(views.of(argument.toTensor())) : argument);
+  }
+  const torch::jit::Stack viewed = host;
+  {
+    const OutOfScope unseen;  // what is made lies on the cpu tier
+    op.callBoxed(host);
+  }
+  for (auto& output : host) {
+    const auto is_same = [&](const c10::IValue& view) {
+      return view.isTensor() && view.toTensor().is_same(output.toTensor());
+    };
+    const auto found = std::find_if(viewed.begin(), viewed.end(), is_same);
+    output = found != viewed.end() ? arguments[static_cast<std::size_t>(found - viewed.begin())]
+                                   : c10::IValue(of_computing_device(*runtime, output.toTensor()));
+  }
+  torch::jit::drop(stack, info.uses.size());
+  for (auto& output : host) torch::jit::push(stack, std::move(output));
+}
+
+}  // namespace asterias::runtime
