@@ -76,7 +76,7 @@ std::uint64_t next_mapping() {
 // The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
 // that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
 // huge.
-std::vector<std::uint64_t> advise_huge_pages(std::byte* address, std::uint64_t bytes) {
+std::pmr::vector<std::uint64_t> advise_huge_pages(std::byte* address, std::uint64_t bytes) {
   const auto start = reinterpret_cast<std::uint64_t>(address);
   const std::uint64_t head = std::min(round_up(start, kHugePageBytes) - start, bytes);
   const std::uint64_t huge = bytes < kLeastHugeBlock ? 0 : (bytes - head) / kHugePageBytes * kHugePageBytes;
@@ -84,7 +84,7 @@ std::vector<std::uint64_t> advise_huge_pages(std::byte* address, std::uint64_t b
     madvise(address, bytes, MADV_NOHUGEPAGE);
     return {};
   }
-  std::vector<std::uint64_t> changes;
+  std::pmr::vector<std::uint64_t> changes{node_pool()};
   if (head > 0) {
     madvise(address, head, MADV_NOHUGEPAGE);
     changes.push_back(head);
@@ -141,7 +141,8 @@ PageBlock& PageBlock::operator=(PageBlock&& other) noexcept {
   data_ = std::exchange(other.data_, nullptr);
   bytes_ = std::exchange(other.bytes_, 0);
   mapping_ = std::exchange(other.mapping_, 0);
-  seams_ = std::exchange(other.seams_, {});
+  seams_ = std::move(other.seams_);  // of one pool: nothing is copied
+  other.seams_.clear();
   return *this;
 }
 
@@ -175,7 +176,8 @@ bool PageBlock::can_join(const PageBlock& next) const {
 }
 
 void PageBlock::join(PageBlock next) {
-  for (const std::uint64_t seam : std::exchange(next.seams_, {})) seams_.push_back(bytes_ + seam);
+  for (const std::uint64_t seam : next.seams_) seams_.push_back(bytes_ + seam);
+  next.seams_.clear();
   bytes_ += std::exchange(next.bytes_, 0);
   next.data_ = nullptr;
 }

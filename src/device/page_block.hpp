@@ -8,7 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory_resource>
 #include <vector>
+
+#include "base/node_pool.hpp"
 
 namespace asterias::device {
 
@@ -57,8 +60,8 @@ class PageBlock {
 
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
-  std::uint64_t mapping_ = 0;         // which one, of all that were ever made
-  std::vector<std::uint64_t> seams_;  // offsets, in order
+  std::uint64_t mapping_ = 0;                           // which one, of all that were ever made
+  std::pmr::vector<std::uint64_t> seams_{node_pool()};  // offsets, in order
 };
 
 }  // namespace asterias::device

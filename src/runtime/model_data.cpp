@@ -5,6 +5,7 @@
 
 #include <ATen/ops/from_blob.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/SmallVector.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/nn/modules/embedding.h>
@@ -91,7 +92,9 @@ void follow(const std::byte* bytes, float* master, std::size_t count) {
 // Residents pinned on a tier while this lives.
 class Held {
  public:
-  Held(evict::Residency& residency, std::vector<evict::Want> wants, Tier tier)
+  using Wants = c10::SmallVector<evict::Want, 2>;
+
+  Held(evict::Residency& residency, Wants wants, Tier tier)
       : residency_(residency), wants_(std::move(wants)), tier_(tier) {
     residency_.acquire(wants_, tier_);
   }
@@ -106,7 +109,7 @@ class Held {
 
  private:
   evict::Residency& residency_;
-  const std::vector<evict::Want> wants_;
+  const Wants wants_;
   const Tier tier_;
 };
 
@@ -120,6 +123,34 @@ c10::Storage empty_storage(std::size_t bytes, c10::Device device) {
 }
 
 }  // namespace
+
+// Copies by torch's kernel on a device, with its threads or in its stream, without making tensors for it.
+class ModelData::ByteCopy {
+ public:
+  explicit ByteCopy(c10::Device device) : to_(empty(device)), from_(empty(device)) {}
+
+  void operator()(std::byte* to, const std::byte* from, std::uint64_t bytes) {
+    const OutOfScope unseen;
+    const at::NoGradGuard no_grad;
+    point(to_, to, bytes);
+    point(from_, const_cast<std::byte*>(from), bytes);
+    to_.copy_(from_);
+  }
+
+ private:
+  static at::Tensor empty(c10::Device device) {
+    return at::detail::make_tensor<c10::TensorImpl>(empty_storage(0, device), c10::DispatchKeySet(key_of(device)),
+                                                    c10::scalarTypeToTypeMeta(at::kByte));
+  }
+  static void point(const at::Tensor& tensor, std::byte* data, std::uint64_t bytes) {
+    auto* storage = tensor.storage().unsafeGetStorageImpl();
+    storage->set_data_ptr_noswap(at::DataPtr(data, storage->device()));
+    storage->set_nbytes(bytes);
+    tensor.unsafeGetTensorImpl()->set_sizes_contiguous({static_cast<std::int64_t>(bytes)});
+  }
+
+  at::Tensor to_, from_;
+};
 
 // Hands a parameter's gradient over once it is final for this backward (case "1.1 steal" or "2.3 in place" of
 // AccumulateGrad).
@@ -154,6 +185,8 @@ ModelData::ModelData(std::shared_ptr<Runtime> runtime, const std::shared_ptr<tor
   for (std::size_t i = 0; i < parameters_.size(); ++i) place_parameter(i);
   move_in();
   note_registered();
+  copy_ = std::make_unique<ByteCopy>(runtime_->device());
+  host_copy_ = std::make_unique<ByteCopy>(c10::kCPU);
   route_gradients();
   if (sum_gradients_) prepare_norms();
 }
@@ -421,7 +454,7 @@ void ModelData::copy_elements(const c10::Storage& from, at::ScalarType from_dtyp
   if (from.nbytes() == 0) return;
   auto* storage = from.unsafeGetStorageImpl();
   const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
-  std::vector<evict::Want> wants{{list, evict::Access::kWrite}};
+  Held::Wants wants{{list, evict::Access::kWrite}};
   if (slot) wants.push_back({slot->resident(), evict::Access::kRead});
   const Held held(runtime_->residency(), std::move(wants), tier);
   const void* source = slot ? held.address(slot->resident()) + slot->offset_bytes() : storage->data();
@@ -546,18 +579,46 @@ bool ModelData::fits_place(const ParameterRecord& record) const {
          gradient.strides() == record.tensor.strides();
 }
 
-// Copies the gradient into its slot, unless it was accumulated there in place, or somebody still holds the previous
+// Brings the gradient into its slot, unless it was accumulated there in place, or somebody still holds the previous
 // gradient: then the new one stays an ordinary tensor. False where the slot cannot be had.
 bool ModelData::route_gradient(ParameterRecord& record) {
   const auto& lists = chunks_[record.chunk];
   if (lists.lends() && !lend(record)) return false;
-  if (record.grad_slot) return true;
+  if (record.grad_slot || settle_gradient_storage(record)) return true;
   const at::NoGradGuard no_grad;
   auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad_home(),
                                          record.offset * at::elementSize(lists.grad_dtype), record.tensor,
                                          lists.grad_dtype, record.grad_name, &record.grad_slot);
   routed.copy_(record.tensor.grad());
   record.tensor.mutable_grad() = std::move(routed);
+  return true;
+}
+
+// The slot becomes the memory of the gradient's own storage: whoever shares that sees what he would in plain libtorch.
+// False where the storage is more than the gradient or lies in a chunk already, and where the update writes over it.
+bool ModelData::settle_gradient_storage(ParameterRecord& record) {
+  const at::Tensor& gradient = record.tensor.grad();
+  const auto& lists = chunks_[record.chunk];
+  auto* storage = gradient.storage().unsafeGetStorageImpl();
+  const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
+  const bool is_whole = gradient.storage_offset() == 0 && storage->nbytes() == tensor_bytes(gradient);
+  const bool is_plain = slot ? !slot->resident()->is_chunk : !lists.is_table && storage->nbytes() > 0;
+  if (lists.lends() || !is_whole || !is_plain) return false;
+  release_last_outputs();
+  auto& residency = runtime_->residency();
+  constexpr const char* kName = "aten::copy_";
+  residency.begin_operator(kName, index_of(record));
+  const std::uint64_t offset = record.offset * at::elementSize(lists.grad_dtype);
+  Held::Wants wants{{lists.grad_home(), evict::Access::kWrite}};
+  if (slot) wants.push_back({slot->resident(), evict::Access::kRead});
+  const Held held(residency, std::move(wants), lists.is_table ? Tier::kCpu : runtime_->compute_tier());
+  auto* const place = held.address(lists.grad_home()) + offset;
+  const auto* const from = slot ? held.address(slot->resident()) : static_cast<const std::byte*>(storage->data());
+  const auto start = evict::Residency::Clock::now();
+  (lists.is_table ? *host_copy_ : *copy_)(place, from, storage->nbytes());
+  residency.record_operator(kName, start, evict::Residency::Clock::now());
+  StorageSlot::settle(runtime_->shared_residency(), storage, lists.grad_home(), offset, record.grad_name,
+                      lists.is_table ? nullptr : place, &record.grad_slot);
   return true;
 }
 

@@ -178,6 +178,7 @@ class ModelData {
   static bool has_routed_gradient(const ParameterRecord& record);
 
  private:
+  class ByteCopy;
   class GradientRoute;
 
   // A storage that parameters lie in, as it was given and as it is laid out.
@@ -225,6 +226,7 @@ class ModelData {
   void refuse_unscaled(ParameterRecord& record) const;
   bool fits_place(const ParameterRecord& record) const;
   bool route_gradient(ParameterRecord& record);
+  bool settle_gradient_storage(ParameterRecord& record);
   bool lend(ParameterRecord& record);
   void recall(ParameterRecord& record);
   chunk::Block round_master(const ParameterRecord& record) const;
@@ -237,7 +239,8 @@ class ModelData {
   bool sum_gradients_;
   GradMode grad_mode_;
   bool takes_gradients_ = true;
-  std::unique_ptr<CardNorms> card_norms_;  // where gradients lie on a card
+  std::unique_ptr<ByteCopy> copy_, host_copy_;  // on the device that computes, and on the CPU
+  std::unique_ptr<CardNorms> card_norms_;       // where gradients lie on a card
   std::function<void(const ParameterRecord&)> on_final_;
   std::uint64_t chunk_bytes_ = 0;
   chunk::Layout layout_;

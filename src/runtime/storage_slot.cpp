@@ -165,16 +165,23 @@ StorageSlot* StorageSlot::adopt(const std::shared_ptr<evict::Residency>& residen
 }
 
 void StorageSlot::settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
-                         evict::Resident* chunk, std::uint64_t offset_bytes, Name name) {
+                         evict::Resident* chunk, std::uint64_t offset_bytes, Name name, std::byte* data,
+                         StorageSlot** place) {
   auto* slot = new StorageSlot(residency, storage, offset_bytes, std::move(name));
   slot->resident_ = chunk;
+  slot->fill(place);
   {
     // The old memory dies with its DataPtr (an old slot tells Residency). The storage stays readable until follow()
     // points it.
     at::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());
-    slot->point(storage, nullptr);
+    slot->point(storage, data);
   }
   residency->add_tenant(chunk, slot);
+}
+
+void StorageSlot::fill(StorageSlot** place) {
+  place_ = place;
+  if (place) *place = this;
 }
 
 at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& residency, evict::Resident* chunk,
@@ -188,10 +195,7 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
   slot->resident_ = chunk;
   storage->set_data_ptr_noswap(at::DataPtr(nullptr, slot, &StorageSlot::on_storage_death, storage->device()));
   residency->add_tenant(chunk, slot);
-  if (place) {
-    *place = slot;
-    slot->place_ = place;
-  }
+  slot->fill(place);
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(std::move(storage)), c10::DispatchKeySet(key_of(like.device())), c10::scalarTypeToTypeMeta(dtype));
   tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides());

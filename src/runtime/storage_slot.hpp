@@ -46,9 +46,11 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   // returns its slot, or null.
   static StorageSlot* adopt(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
 
-  // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content.
+  // Replaces whatever memory the storage has by `chunk` at `offset_bytes`. The caller has copied the content. `data`:
+  // where that is, if the chunk is pinned on the compute tier. `place` (may be null) is set to the slot while it lives.
   static void settle(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
-                     evict::Resident* chunk, std::uint64_t offset_bytes, Name name);
+                     evict::Resident* chunk, std::uint64_t offset_bytes, Name name, std::byte* data = nullptr,
+                     StorageSlot** place = nullptr);
 
   // Makes a tensor of `dtype`, shaped like `like`, whose storage lies in `chunk`, to be written by an operator at once:
   // it has no guard before it has had memory. `place` (may be null) is set to the slot while it lives.
@@ -97,6 +99,7 @@ class StorageSlot final : public evict::Tenant, public Pooled {
   static StorageSlot* settle_block(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage,
                                    chunk::Block block, Name name);
   static StorageSlot* move_over(const std::shared_ptr<evict::Residency>& residency, c10::StorageImpl* storage);
+  void fill(StorageSlot** place);
   void point(c10::StorageImpl* storage, std::byte* data);
   void return_block(c10::StorageImpl* storage, chunk::Block block);
   static bool release_activation(const std::shared_ptr<evict::Residency>& residency, evict::Resident* resident);
