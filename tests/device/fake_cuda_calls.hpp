@@ -40,6 +40,7 @@ class FakeCudaCalls final : public CudaCalls {
   };
   std::vector<Device> devices{{"Fake 24", std::uint64_t{24} << 30}};
   std::uint64_t context_bytes = std::uint64_t{300} << 20;
+  int version = 13000;
   std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
   std::atomic<bool> is_lost{false};
   std::atomic<int> num_register_calls{0};
@@ -91,6 +92,7 @@ class FakeCudaCalls final : public CudaCalls {
     return bytes;
   }
 
+  int cuda_version() override { return version; }
   int count_devices(int& count) override {
     count = static_cast<int>(devices.size());
     return count_error;
