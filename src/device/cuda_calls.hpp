@@ -46,6 +46,9 @@ struct CudaDeviceFacts {
 
 class CudaCalls {
  public:
+  // The CUDA whose runtime these are calls of, as CUDART_VERSION counts: 13000 is 13.0.
+  virtual int cuda_version() = 0;
+
   virtual int count_devices(int& count) = 0;
   virtual int describe_device(int device, CudaDeviceFacts& facts) = 0;
   // Puts the calling thread on `device`, making its context if it is the process's first.

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -78,10 +79,21 @@ void check_each_field(const EngineConfig& config, Complaints& complaints) {
   config::read_tree(config::write_tree(config), scratch, complaints);
 }
 
+// torch, asked for the same bits each time, multiplies no matrices with another one.
+void check_cublas_workspace(Complaints& complaints) {
+  const char* const set = std::getenv("CUBLAS_WORKSPACE_CONFIG");
+  if (!set || set == std::string_view(":4096:8") || set == std::string_view(":16:8")) return;
+  complaints.push_back(
+      "deterministic: on a card cuBLAS computes the same bits each time only with CUBLAS_WORKSPACE_CONFIG=:4096:8 or "
+      ":16:8, and the environment says \"" +
+      std::string(set) + "\"; unset it (:4096:8 is then taken), or set deterministic to false");
+}
+
 void check_device(const EngineConfig& config, Complaints& complaints) {
   const TierConfig& gpu = config.tiers.gpu;
   const std::string device = config.resolved_device();
   if (device.starts_with("cuda")) {
+    if (config.deterministic) check_cublas_workspace(complaints);
     if (gpu.link.h2d_bytes_per_second != 0 || gpu.link.d2h_bytes_per_second != 0)
       complaints.push_back("tiers.gpu.link: a card's link is as fast as it is, and device is \"" + device +
                            "\"; remove it, or use device \"simulated\"");

@@ -1,13 +1,18 @@
 #include "runtime/cuda_backend.hpp"
 
 #include <charconv>
-#include <exception>
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <mutex>
+#include <optional>
+#include <string>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "device/cuda_plugin.hpp"
 #include "hybrid_adam/cuda_kernels.hpp"
+#include "runtime/torch_device.hpp"
 
 namespace asterias::runtime {
 namespace {
@@ -16,8 +21,23 @@ constexpr const char* kTorchPluginName = "libasterias_torch_cuda.so";
 
 struct Opened {
   CudaBackend backend;
-  std::exception_ptr error;
+  std::optional<CudaError> error;
 };
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// A process would have two CUDA runtimes, whose handles and errors mean nothing to each other.
+void check_versions(const CudaBackend& backend) {
+  const int ours = backend.calls->cuda_version(), torchs = backend.torch->cuda_version();
+  if (ours / 1000 == torchs / 1000) return;
+  throw CudaError(CudaError::Cause::kNoPlugin,
+                  "the CUDA plugin cannot be used: it was built with CUDA " + version_text(ours) +
+                      ", and libtorch_cuda with CUDA " + version_text(torchs) + "; build it with nvcc " +
+                      std::to_string(torchs / 1000) + " (CMAKE_CUDA_COMPILER), take a libtorch for CUDA " +
+                      std::to_string(ours / 1000) + ", or use device \"cpu\" or \"simulated\"");
+}
 
 // The two are built and installed side by side.
 CudaBackend open() {
@@ -28,16 +48,19 @@ CudaBackend open() {
   return {&plugin.calls(), &hybrid_adam::cuda_kernels(plugin), torch()};
 }
 
+Opened attempt(const std::function<CudaBackend()>& open_backend) {
+  Opened now;
+  try {
+    now.backend = open_backend();
+    check_versions(now.backend);
+  } catch (const CudaError& error) {
+    now.error = error;
+  }
+  return now;
+}
+
 Opened& opened() {
-  static Opened result = [] {
-    Opened now;
-    try {
-      now.backend = open();
-    } catch (const CudaError&) {
-      now.error = std::current_exception();
-    }
-    return now;
-  }();
+  static Opened result = attempt(open);
   return result;
 }
 
@@ -46,18 +69,24 @@ Opened& opened() {
 }  // namespace
 
 const CudaBackend& cuda_backend() {
-  if (opened().error) std::rethrow_exception(opened().error);
+  if (opened().error) throw CudaError(*opened().error);
   return opened().backend;
 }
 
 bool has_card() {
-  if (opened().error) return false;
+  if (const auto& error = opened().error) {
+    static std::once_flag said;
+    if (error->cause() == CudaError::Cause::kNoPlugin) std::call_once(said, [&] { log::warning(error->what()); });
+    return false;
+  }
   auto& calls = *opened().backend.calls;
   int count = 0;
   return calls.failure(calls.count_devices(count)) == device::CudaFailure::kNone && count > 0;
 }
 
-void replace_cuda_backend(const CudaBackend& backend) { opened() = {backend, nullptr}; }
+void replace_cuda_backend(const CudaBackend& backend) {
+  opened() = attempt([&backend] { return backend; });
+}
 
 int cuda_index(const std::string& device) {
   const auto colon = device.find(':');

@@ -21,11 +21,12 @@ struct CudaBackend {
   TorchDevice* torch = nullptr;
 };
 
-// Throws CudaError: kNoDriver where no driver answers, kNoPlugin where a plugin is missing, is of another build, or
-// lacks a library; each time the same.
+// Throws CudaError: kNoDriver where no driver answers, kNoPlugin where a plugin is missing, is of another build, lacks
+// a library, or is of another major version of CUDA than torch; each time the same.
 const CudaBackend& cuda_backend();
 
-// True where there is one, and a card that it shows.
+// True where there is one, and a card that it shows. Where a driver answers and a plugin is unfit, a log line says why,
+// once.
 bool has_card();
 
 // Puts another one in its place, for tests; before the first engine.

@@ -16,6 +16,9 @@ namespace asterias::runtime {
 
 class TorchDevice {
  public:
+  // The CUDA that torch was built with, as CUDART_VERSION counts: 13000 is 13.0.
+  virtual int cuda_version() = 0;
+
   // What torch allocates by where nobody else serves it.
   virtual c10::Allocator* own_allocator() = 0;
 

@@ -4,11 +4,9 @@
 #include "base/byte_size.hpp"
 #include "fake_torch_cuda.hpp"
 #include "tests/runtime/budgets.hpp"
+#include "tests/runtime/card_budget.hpp"
 
 namespace asterias::test {
-
-// What the runtime leaves to torch's libraries on a card (src/runtime/runtime.cpp): part of the limit.
-inline constexpr std::uint64_t kCardLibraryBytes = 384 * kMiB;
 
 // On cuda:0 with `bytes`, multiples of 2 MiB, of the card for tensors.
 inline EngineConfig on_card(EngineConfig config, std::uint64_t bytes = 32 * kMiB) {

@@ -5,6 +5,7 @@
 
 #include "card_config.hpp"
 #include "runtime/cuda_backend.hpp"
+#include "tests/base/captured_stderr.hpp"
 #include "tests/runtime/side_by_side.hpp"
 
 namespace asterias::test {
@@ -120,6 +121,45 @@ CATCH_TEST_CASE("what a card cannot do is refused before anything is made", "[cu
   refuses(config, "raise the limit");
   config.tiers.gpu.limit.bytes = std::uint64_t{1} << 40;
   refuses(config, "in all");
+}
+
+CATCH_TEST_CASE("a workspace of cuBLAS that is not deterministic is refused where bits must repeat", "[cuda]") {
+  struct Environment {
+    explicit Environment(const char* value) { ::setenv("CUBLAS_WORKSPACE_CONFIG", value, /*overwrite=*/1); }
+    Environment(const Environment&) = delete;
+    Environment& operator=(const Environment&) = delete;
+    ~Environment() { ::unsetenv("CUBLAS_WORKSPACE_CONFIG"); }
+  };
+  const OneThread here;
+  auto config = on_card(adamw_config());
+  for (const char* const value : {":16:8", ":4096:8"}) {
+    const Environment set(value);
+    auto made = initialize_engine(make_deep, config);
+    one_step(made, 1);
+  }
+  const Environment set(":4096:2:16:8");
+  CATCH_CHECK_THROWS_WITH(initialize_engine(make_deep, config), Catch::Contains("environment says \":4096:2:16:8\""));
+  config.deterministic = false;
+  auto made = initialize_engine(make_deep, config);
+  one_step(made, 1);
+}
+
+CATCH_TEST_CASE("a plugin of another major version of CUDA than torch is no card", "[cuda]") {
+  fake_card().version = 12080;
+  install_fake_card();
+  {
+    const tests::CapturedStderr lines;
+    CATCH_CHECK_FALSE(runtime::has_card());
+    CATCH_CHECK(EngineConfig().resolved_device() == "cpu");
+    CATCH_CHECK(tests::count_of(lines.text(), "the CUDA plugin cannot be used") == 1);
+  }
+  CATCH_CHECK_THROWS_WITH(
+      initialize_engine(make_deep, on_card(adamw_config())),
+      Catch::Contains("it was built with CUDA 12.8, and libtorch_cuda with CUDA 13.0; build it with nvcc 13"));
+  fake_card().version = 13010;
+  install_fake_card();
+  CATCH_CHECK(runtime::has_card());
+  fake_card().version = 13000;
 }
 
 CATCH_TEST_CASE("auto is the first card", "[cuda]") {

@@ -52,6 +52,7 @@ std::atomic<bool> is_on_stream{true};
 
 class FakeTorch final : public runtime::TorchDevice {
  public:
+  int cuda_version() override { return 13000; }
   c10::Allocator* own_allocator() override {
     static PlainAllocator allocator;
     return &allocator;

@@ -40,6 +40,8 @@ class FakeCudaCalls final : public CudaCalls {
   };
   std::vector<Device> devices{{"Fake 24", std::uint64_t{24} << 30}};
   std::uint64_t context_bytes = std::uint64_t{300} << 20;
+  int version = 13000;
+  std::uint64_t most_real_bytes = std::uint64_t{64} << 20;  // of one piece: nobody copies as much as a card holds
   std::atomic<int> count_error{0}, set_device_error{0}, kernel_error{0}, register_error{0}, count_used_error{0};
   std::atomic<bool> is_lost{false};
   std::atomic<int> num_register_calls{0};
@@ -91,6 +93,7 @@ class FakeCudaCalls final : public CudaCalls {
     return bytes;
   }
 
+  int cuda_version() override { return version; }
   int count_devices(int& count) override {
     count = static_cast<int>(devices.size());
     return count_error;
@@ -128,9 +131,7 @@ class FakeCudaCalls final : public CudaCalls {
     count_memory(device, free_bytes, total);
     if (bytes > free_bytes) return kOutOfMemory;
     const std::lock_guard lock(mutex_);
-    // Only the first bytes are real: nobody copies as much as a card holds.
-    constexpr std::uint64_t kReal = std::uint64_t{64} << 20;
-    auto real = std::make_unique<std::byte[]>(std::min(bytes, kReal));
+    auto real = std::make_unique_for_overwrite<std::byte[]>(std::min(bytes, most_real_bytes));
     memory = real.get();
     memory_.emplace(memory, std::make_pair(bytes, std::move(real)));
     return 0;

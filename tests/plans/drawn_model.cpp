@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/gpt.hpp"
+#include "tests/runtime/zoo.hpp"
 
 namespace asterias::plans {
 namespace {
@@ -20,10 +21,11 @@ torch::Generator generator(int sample) {
 }
 // In the dtype of the module's first parameter, whatever precision it was given.
 Tensor normal(const nn::Module& module, const std::vector<std::int64_t>& sizes, int sample) {
-  return torch::randn(sizes, generator(sample)).to(module.parameters().front().scalar_type());
+  const auto dtype = module.parameters().front().scalar_type();
+  return torch::randn(sizes, generator(sample)).to(dtype).to(test::case_device);
 }
 Tensor integers(std::int64_t end, const std::vector<std::int64_t>& sizes, int sample) {
-  return torch::randint(end, sizes, generator(sample));
+  return torch::randint(end, sizes, generator(sample)).to(test::case_device);
 }
 
 std::int64_t shortened(std::int64_t length, double share) {
@@ -303,8 +305,16 @@ DrawnModel draw_mixed(Draw& draw, std::int64_t elements) {
       });
 }
 
-DrawnModel with_norms(DrawnModel model) {
-  model.has_norms = true;
+DrawnModel with_batch_norms(DrawnModel model) {
+  model.has_batch_norms = true;
+  return model;
+}
+DrawnModel with_layer_norms(DrawnModel model) {
+  model.has_layer_norms = true;
+  return model;
+}
+DrawnModel recurrent(DrawnModel model) {
+  model.is_recurrent = true;
   return model;
 }
 
@@ -312,15 +322,15 @@ DrawnModel with_norms(DrawnModel model) {
 
 DrawnModel draw_model(Draw& draw, std::int64_t most_elements) {
   switch (draw.between(0, 8)) {
-    case 0: return draw_recurrent<nn::LSTM, nn::LSTMOptions>("lstm", draw, most_elements);
-    case 1: return draw_recurrent<nn::GRU, nn::GRUOptions>("gru", draw, most_elements);
-    case 2: return with_norms(draw_convolutions(draw, most_elements));
-    case 3: return with_norms(draw_encoder(draw, most_elements));
+    case 0: return recurrent(draw_recurrent<nn::LSTM, nn::LSTMOptions>("lstm", draw, most_elements));
+    case 1: return recurrent(draw_recurrent<nn::GRU, nn::GRUOptions>("gru", draw, most_elements));
+    case 2: return with_batch_norms(draw_convolutions(draw, most_elements));
+    case 3: return with_layer_norms(draw_encoder(draw, most_elements));
     case 4: return draw_awkward(draw, most_elements);
     case 5: return draw_embeddings(draw, most_elements);
     case 6: return draw_wide(draw, most_elements);
-    case 7: return with_norms(draw_mixed(draw, most_elements));
-    default: return with_norms(draw_gpt(draw, most_elements));
+    case 7: return recurrent(with_layer_norms(draw_mixed(draw, most_elements)));
+    default: return with_layer_norms(draw_gpt(draw, most_elements));
   }
 }
 

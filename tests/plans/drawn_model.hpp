@@ -19,9 +19,10 @@ struct DrawnModel {
   nlohmann::ordered_json words;  // "kind", and the sizes that were drawn
   std::function<std::shared_ptr<torch::nn::Module>()> make;
   // Computes the loss of batch number `sample` (which seeds its data), shortened to `share` of its size where it can
-  // be.
+  // be. Inputs are test::case_device's.
   std::function<torch::Tensor(torch::nn::Module&, int sample, double share)> loss;
-  bool has_norms = false;  // parameters named "*norm*"
+  bool has_batch_norms = false, has_layer_norms = false;  // their parameters are named "*norm*"
+  bool is_recurrent = false;                              // has an LSTM or a GRU
 };
 
 // Up to about `most_elements` parameters.

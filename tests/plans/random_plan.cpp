@@ -38,9 +38,10 @@ void draw_swap(Draw& draw, EngineConfig& config) {
   config.io.direct = draw.chance(70);
 }
 
-void draw_device(Draw& draw, EngineConfig& config) {
-  config.device = draw.one_of({"cpu", "simulated"});
-  if (config.device == "cpu" || draw.chance(50)) return;
+// A card's link is as fast as it is.
+void draw_device(Draw& draw, EngineConfig& config, const std::string& card = "") {
+  config.device = card.empty() ? draw.one_of({"cpu", "simulated"}) : card;
+  if (config.device != "simulated" || draw.chance(50)) return;
   config.tiers.gpu.link.h2d_bytes_per_second =
       static_cast<std::uint64_t>(draw.of_any_size(200'000'000, 20'000'000'000));
   config.tiers.gpu.link.d2h_bytes_per_second =
@@ -72,7 +73,7 @@ void draw_schedule(Draw& draw, Job& job) {
   job.evaluates = draw.chance(40);
 }
 
-// Norms, where there are some, stay in fp32: a batch norm needs it.
+// Norms, where there are some, stay in fp32: a batch norm needs it. A card's layer norm takes one dtype only.
 void draw_precision(Draw& draw, Job& job) {
   auto& config = job.config;
   config.bf16.enabled = draw.chance(30);
@@ -80,7 +81,8 @@ void draw_precision(Draw& draw, Job& job) {
   config.fp16.initial_scale_power = static_cast<int>(draw.one_of({0, 8, 16}));
   config.fp16.loss_scale_window = static_cast<int>(draw.between(1, 3));
   if (!config.bf16.enabled && !config.fp16.enabled) return;
-  if (job.model.has_norms) config.precision.keep_fp32 = {"*norm*"};
+  if (job.model.has_batch_norms || (job.model.has_layer_norms && !job.is_on_card()))
+    config.precision.keep_fp32 = {"*norm*"};
   if (draw.chance(25)) config.data_types.grad_accum_dtype = GradAccumDtype::kFp32;
   const bool reuses = draw.chance(60) && job.num_passes == 1 && !config.data_types.grad_accum_dtype;
   if (reuses) config.placement.grad_mode = GradMode::kReuse;
@@ -104,7 +106,7 @@ void draw_engine(Draw& draw, Job& job) {
 void draw_debug(Draw& draw, Job& job) {
   auto& debug = job.config.debug;
   debug.poison = draw.chance(40);
-  debug.audit = draw.chance(5);
+  debug.audit = draw.chance(5) && !job.is_on_card();  // the CPU cannot read a card's bytes
   debug.evict_always = draw.chance(8);
   if (!debug.evict_always) return;
   job.config.io.block_bytes = 4 * kMiB;
@@ -113,9 +115,10 @@ void draw_debug(Draw& draw, Job& job) {
 
 // Whether the accelerator's memory is one piece, as a card's is, and how much of the host's is pinned for it. Drawn
 // last, too.
-void draw_memory(Draw& draw, EngineConfig& config) {
+void draw_memory(Draw& draw, Job& job) {
+  auto& config = job.config;
   config.debug.one_piece = draw.chance(40) && config.device == "simulated";
-  if (config.debug.one_piece && draw.chance(50))
+  if ((config.debug.one_piece || job.is_on_card()) && draw.chance(50))
     config.tiers.cpu.pinned_limit.bytes = static_cast<std::uint64_t>(draw.of_any_size(1, 64 * kMiB));
 }
 
@@ -126,9 +129,11 @@ void draw_updates(Draw& draw, EngineConfig& config) {
       draw.one_of({UpdateOnGpu::kPlanned, UpdateOnGpu::kPlanned, UpdateOnGpu::kAll, UpdateOnGpu::kEverySecond});
 }
 
-// A simulated accelerator is tight to a page, DRAM leaves the libraries some MiB that a small model would fill.
-std::int64_t draw_plan_elements(Draw& draw, const EngineConfig& config) {
-  return config.device == "cpu" ? draw.of_any_size(500'000, 5'000'000) : draw.of_any_size(20'000, 2'000'000);
+// A simulated accelerator is tight to a page, a card to 2 MiB; DRAM leaves the libraries some MiB that a small model
+// would fill.
+std::int64_t draw_plan_elements(Draw& draw, const Job& job) {
+  if (job.config.device == "cpu") return draw.of_any_size(500'000, 5'000'000);
+  return draw.of_any_size(job.is_on_card() ? 300'000 : 20'000, job.is_on_card() ? 4'000'000 : 2'000'000);
 }
 
 std::optional<double> draw_share(Draw& draw, int percent_limited) {
@@ -185,12 +190,12 @@ Json Job::words() const {
           {"config", Json::parse(config.to_json())}};
 }
 
-RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
+RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number, const std::string& card) {
   Draw draw(seed, number);
   RandomPlan plan;
   auto& config = plan.job.config;
-  draw_device(draw, config);
-  plan.job.model = draw_model(draw, draw_plan_elements(draw, config));
+  draw_device(draw, config, card);
+  plan.job.model = draw_model(draw, draw_plan_elements(draw, plan.job));
   draw_optimizer(draw, config);
   if (draw.chance(85)) draw_swap(draw, config);
   draw_placement(draw, config);
@@ -198,12 +203,12 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number) {
   draw_schedule(draw, plan.job);
   draw_faults(draw, plan.job.faults);
   draw_debug(draw, plan.job);
-  if (config.device == "simulated") plan.shares[static_cast<int>(Tier::kGpu)] = draw_share(draw, 100);
+  if (config.device != "cpu") plan.shares[static_cast<int>(Tier::kGpu)] = draw_share(draw, 100);
   plan.shares[static_cast<int>(Tier::kCpu)] = draw_share(draw, config.device == "cpu" ? 85 : 50);
   if (!config.tiers.nvme.paths.empty()) plan.shares[static_cast<int>(Tier::kNvme)] = draw_share(draw, 40);
   draw_precision(draw, plan.job);
   draw_engine(draw, plan.job);
-  draw_memory(draw, config);
+  draw_memory(draw, plan.job);
   draw_updates(draw, config);
   return plan;
 }
@@ -224,7 +229,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   if (draw.chance(85)) tiers.cpu.limit.bytes = draw_limit(draw, 100 * kMiB, 500 * kMiB);
   if (!tiers.nvme.paths.empty() && draw.chance(60)) tiers.nvme.limit.bytes = draw_limit(draw, 64 * kKiB, 256 * kMiB);
   draw_precision(draw, job);
-  draw_memory(draw, job.config);
+  draw_memory(draw, job);
   draw_updates(draw, job.config);
   return job;
 }

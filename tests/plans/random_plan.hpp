@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/tier.hpp"
@@ -25,6 +26,7 @@ struct Job {
   bool evaluates = false;       // between steps
   tests::FaultOrders faults;    // that a run must survive
 
+  bool is_on_card() const { return config.device.starts_with("cuda"); }
   int num_steps() const { return static_cast<int>(lengths.size()); }
   // The job as the training loops of tests/runtime take it.
   test::Case as_case() const;
@@ -39,7 +41,8 @@ struct RandomPlan {
   BudgetShares shares;
 };
 
-RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number);
+// On the CPU or a simulated accelerator, or on `card` ("cuda:N") where one is named.
+RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number, const std::string& card = "");
 
 // A model and budgets of any size, also far too small ones.
 Job draw_pair(std::uint64_t seed, std::uint64_t number);

@@ -3,14 +3,18 @@
 //   random_plans [--seed S] [--plans N]             models, budgets, placements and delays against unlimited memory
 //   random_plans --budgets [--seed S] [--pairs N]   models and budgets of any size: trained within them, or refused
 //   random_plans --seed S --plan K | --pair K       one of them again, with its configuration
+//   random_plans --device cuda:0 [--plans N] ...    plans on that card against unlimited memory there, one at a time
 //
 // Each is a process of its own: a peak of memory belongs to a process, and so does a crash. The last line of the output
 // counts failures, and so does the exit code (0: none).
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <thread>
@@ -19,7 +23,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/error.hpp"
 #include "tests/base/started_process.hpp"
+#include "tests/plans/card.hpp"
 #include "tests/plans/random_plan.hpp"
 #include "tests/plans/trial.hpp"
 
@@ -35,6 +41,8 @@ struct Flags {
   std::uint64_t seed = 1;
   bool budgets = false;
   std::uint64_t num_plans = 50, num_pairs = 200;
+  std::string card;
+  int num_seconds = 0;  // after which none begins; 0: all do
   std::optional<std::uint64_t> plan, pair;
   std::string limits;  // of the one pair that a child tries, as JSON
   int num_jobs = 1;
@@ -55,8 +63,16 @@ Json report_of_child(const std::vector<std::string>& arguments) {
   return report;
 }
 
+std::vector<std::string> arguments_of(const Flags& flags, const char* what, std::uint64_t number) {
+  std::vector<std::string> arguments{"--seed", std::to_string(flags.seed), what, std::to_string(number)};
+  if (!flags.card.empty()) arguments.insert(arguments.end(), {"--device", flags.card});
+  return arguments;
+}
+
 std::string reproduction(const Flags& flags, const char* what, std::uint64_t number) {
-  return "random_plans --seed " + std::to_string(flags.seed) + " --" + what + " " + std::to_string(number);
+  std::string line = program_invocation_short_name;
+  for (const auto& argument : arguments_of(flags, what, number)) line += " " + argument;
+  return line;
 }
 
 Json train_pair(const Flags& flags, std::uint64_t number, const Limits& limits) {
@@ -124,31 +140,45 @@ class Tallies {
   Tally all_;
 };
 
-// Tries 0 to `count` - 1, `num_jobs` at a time.
-void try_all(std::uint64_t count, int num_jobs, const std::function<void(std::uint64_t)>& try_one) {
-  std::atomic<std::uint64_t> next{0};
+// Tries all, `num_jobs` at a time.
+void try_all(const std::vector<std::uint64_t>& numbers, const Flags& flags,
+             const std::function<void(std::uint64_t)>& try_one) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(flags.num_seconds);
+  const auto is_late = [&] { return flags.num_seconds > 0 && std::chrono::steady_clock::now() >= end; };
+  std::atomic<std::size_t> next{0};
   std::vector<std::thread> threads;
-  for (int i = 0; i < num_jobs; ++i)
+  for (int i = 0; i < flags.num_jobs; ++i)
     threads.emplace_back([&] {
-      for (std::uint64_t number = next++; number < count; number = next++) try_one(number);
+      for (std::size_t at = next++; at < numbers.size() && !is_late(); at = next++) try_one(numbers[at]);
     });
   for (auto& thread : threads) thread.join();
 }
 
+// The first `count` plans, of those on a card the ones that it has kernels for.
+std::vector<std::uint64_t> plan_numbers(const Flags& flags) {
+  std::vector<std::uint64_t> numbers;
+  for (std::uint64_t number = 0; numbers.size() < flags.num_plans; ++number)
+    if (flags.card.empty() || card_runs(draw_plan(flags.seed, number, flags.card).job)) numbers.push_back(number);
+  return numbers;
+}
+
 int search_plans(const Flags& flags) {
   Tallies tallies;
-  try_all(flags.num_plans, flags.num_jobs, [&](std::uint64_t number) {
-    const Json report = report_of_child({"--seed", std::to_string(flags.seed), "--plan", std::to_string(number)});
-    tallies.add(report, reproduction(flags, "plan", number));
+  if (!flags.card.empty()) open_card({});  // where there is none it is said once
+  try_all(plan_numbers(flags), flags, [&](std::uint64_t number) {
+    tallies.add(report_of_child(arguments_of(flags, "--plan", number)), reproduction(flags, "--plan", number));
   });
-  std::printf("random plans of seed %llu against unlimited memory\n", static_cast<unsigned long long>(flags.seed));
+  std::printf("random plans of seed %llu%s against unlimited memory\n", static_cast<unsigned long long>(flags.seed),
+              flags.card.empty() ? "" : (" on " + flags.card).c_str());
   return tallies.print("plans");
 }
 
 int search_pairs(const Flags& flags) {
   Tallies tallies;
-  try_all(flags.num_pairs, flags.num_jobs,
-          [&](std::uint64_t number) { tallies.add(whole_pair(flags, number), reproduction(flags, "pair", number)); });
+  std::vector<std::uint64_t> numbers(flags.num_pairs);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  try_all(numbers, flags,
+          [&](std::uint64_t number) { tallies.add(whole_pair(flags, number), reproduction(flags, "--pair", number)); });
   std::printf("random models and budgets of seed %llu\n", static_cast<unsigned long long>(flags.seed));
   return tallies.print("pairs");
 }
@@ -159,7 +189,7 @@ int print_report(const Json& report) {
 }
 
 int run(const Flags& flags) {
-  if (flags.plan) return print_report(try_plan(draw_plan(flags.seed, *flags.plan)));
+  if (flags.plan) return print_report(try_plan(draw_plan(flags.seed, *flags.plan, flags.card)));
   if (flags.pair && !flags.limits.empty())
     return print_report(try_pair(draw_pair(flags.seed, *flags.pair), Json::parse(flags.limits).get<Limits>()));
   if (flags.pair) return print_report(whole_pair(flags, *flags.pair));
@@ -180,7 +210,16 @@ int main(int argc, char** argv) {
   app.add_option("--plan", flags.plan, "try this one alone, and print it");
   app.add_option("--pair", flags.pair, "try this one alone, and print it");
   app.add_option("--limits", flags.limits, "with --pair: train it once with these limits, as {\"cpu\": bytes}");
+  app.add_option("--device", flags.card, "plans for this card, as cuda:N, instead of the CPU and simulated ones")
+      ->check([](const std::string& name) { return std::string(name.starts_with("cuda:") ? "" : "is no cuda:N"); })
+      ->excludes("--budgets", "--pair");
+  app.add_option("--seconds", flags.num_seconds, "after which no other one begins; 0: all do")->capture_default_str();
   app.add_option("--jobs", flags.num_jobs, "how many at a time")->capture_default_str()->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
-  return asterias::plans::run(flags);
+  try {
+    return asterias::plans::run(flags);
+  } catch (const asterias::CudaError& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+  }
 }

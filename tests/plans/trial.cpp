@@ -8,7 +8,10 @@
 #include "base/byte_size.hpp"
 #include "base/process_memory.hpp"
 #include "device/page_block.hpp"
+#include "runtime/cuda_backend.hpp"
+#include "tests/plans/card.hpp"
 #include "tests/runtime/budgets.hpp"
+#include "tests/runtime/card_budget.hpp"
 #include "tests/runtime/case_training.hpp"
 
 namespace asterias::plans {
@@ -44,11 +47,41 @@ CaseRun train(const Job& job) { return test::train_engine(job.as_case(), job.con
 
 // ---- plans ----------------------------------------------------------------------------------------------------------
 
+constexpr std::uint64_t kAmpleCard = 2 * kGiB;  // with what context and libraries take
+
 Job without_limits(Job job) {
+  auto& limit = job.config.tiers.gpu.limit.bytes;
   if (job.config.device == "simulated")
-    job.config.tiers.gpu.limit.bytes = job.config.debug.one_piece ? 512 * kMiB : test::kAmple;  // one piece is taken
+    limit = job.config.debug.one_piece ? 512 * kMiB : test::kAmple;  // one piece is taken
+  if (job.is_on_card()) limit = kAmpleCard;
   return job;
 }
+
+// What this process holds of a card, by the difference between now and the beginning.
+class HeldOfCard {
+ public:
+  // Before the process's first call that makes a context.
+  explicit HeldOfCard(const Job& job) {
+    if (!job.is_on_card()) return;
+    calls_ = runtime::cuda_backend().calls;
+    index_ = runtime::cuda_index(job.config.device);
+    knows_before_ = calls_->count_used(index_, before_) == 0;
+  }
+
+  std::uint64_t bytes() const {
+    std::uint64_t used = 0, free_bytes = 0, total = 0;
+    if (!calls_) return 0;
+    if (knows_before_ && calls_->count_used(index_, used) == 0) return used - std::min(used, before_);
+    calls_->count_memory(index_, free_bytes, total);
+    return total - free_bytes;
+  }
+
+ private:
+  device::CudaCalls* calls_ = nullptr;
+  int index_ = 0;
+  bool knows_before_ = false;
+  std::uint64_t before_ = 0;
+};
 
 // The smallest that may do: what a refusal would name leaves room for other processes' libraries as well, and is
 // rounded.
@@ -61,14 +94,17 @@ std::uint64_t smallest_bytes(const Plan::TierPlan& tier) {
   throw std::logic_error("no such tier");
 }
 
-// `needs` was measured with all the memory there is.
-void set_limits(EngineConfig& config, const BudgetShares& shares, const Plan& needs) {
+// `needs` was measured with all the memory there is. A card gives its memory in granules, besides what the process
+// holds of it and its libraries may.
+void set_limits(Job& job, const BudgetShares& shares, const Plan& needs, const HeldOfCard& held) {
   for (const auto& tier : needs.tiers) {
     const auto& share = shares[static_cast<int>(tier.tier)];
     if (!share) continue;
     const double more = *share * 1.25 * static_cast<double>(needs.model_data_bytes);
-    tier_config(config, tier.tier).limit.bytes =
-        std::max(smallest_bytes(tier) + static_cast<std::uint64_t>(more), device::kPageBytes);
+    std::uint64_t bytes = std::max(smallest_bytes(tier) + static_cast<std::uint64_t>(more), device::kPageBytes);
+    if (tier.tier == Tier::kGpu && job.is_on_card())
+      bytes = held.bytes() + test::kCardLibraryBytes + round_up(bytes, test::kCardGranuleBytes);
+    tier_config(job.config, tier.tier).limit.bytes = bytes;
   }
 }
 
@@ -113,6 +149,11 @@ std::string broken_promise(const Outcome& expected, const CaseRun& run, const En
   return "";
 }
 
+std::string plain_difference(const Outcome& plain, const CaseRun& ample) {
+  const auto what = test::difference(plain, ample.outcome);
+  return what.empty() ? what : "other bits than plain libtorch: " + what;
+}
+
 void note_failure(Json& report, const std::string& what) {
   if (!what.empty()) report["failure"] = what;
 }
@@ -123,21 +164,33 @@ Outcome train_plainly(const Job& job) {
 
 }  // namespace
 
+// A card's kernels are its own, and what torch allocates without an engine stays with torch: there plain libtorch comes
+// last.
 Json try_plan(const RandomPlan& plan) {
   Json report = Json::object();
   Job job = plan.job;
   try {
     at::set_num_threads(job.num_torch_threads);
-    const auto expected = train_plainly(job);
+    if (job.is_on_card()) {
+      open_card(job);
+      test::case_device = torch::Device(job.config.device);
+    }
+    const HeldOfCard held(job);
+    auto expected = job.is_on_card() ? Outcome() : train_plainly(job);
     const auto ample = train(without_limits(job));
+    if (job.is_on_card()) expected = ample.outcome;
     note_failure(report, broken_promise(expected, ample, without_limits(job).config));
-    set_limits(job.config, plan.shares, ample.plan);
+    set_limits(job, plan.shares, ample.plan, held);
     if (job.config.device == "simulated" && !job.config.tiers.gpu.limit.bytes) job = without_limits(job);
     tests::order_faults(job.faults);
     const auto run = train_or_obey(job, report);
     tests::order_faults({});
     note_failure(report, broken_promise(expected, run, job.config));
+    if (job.is_on_card() && !report.contains("failure"))
+      note_failure(report, plain_difference(train_plainly(job), ample));
     report["moved_bytes"] = run.moved_bytes;
+  } catch (const c10::Error& error) {
+    note_failure(report, error.what_without_backtrace());
   } catch (const std::exception& error) {
     note_failure(report, error.what());
   }
@@ -161,6 +214,8 @@ Json try_pair(Job job, const Limits& limits) {
     report["trained"] = true;
   } catch (const BudgetError& refusal) {
     report["refused"] = named_by(refusal);
+  } catch (const c10::Error& error) {
+    note_failure(report, error.what_without_backtrace());
   } catch (const std::exception& error) {
     note_failure(report, error.what());
   }

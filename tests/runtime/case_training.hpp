@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include <asterias/asterias.h>
 
@@ -26,6 +27,29 @@ struct CaseRun {
   std::uint64_t moved_bytes = 0;
 };
 
+// torch's switches while it lives as an engine on a card sets them (src/runtime/runtime.cpp): without them plain
+// libtorch may have other bits each time.
+class RepeatableTorch {
+ public:
+  RepeatableTorch()
+      : was_deterministic_(at::globalContext().deterministicAlgorithms()),
+        filled_(at::globalContext().deterministicFillUninitializedMemory()) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setAllowTF32CuDNN(false);
+  }
+  RepeatableTorch(const RepeatableTorch&) = delete;
+  RepeatableTorch& operator=(const RepeatableTorch&) = delete;
+  ~RepeatableTorch() {
+    at::globalContext().setDeterministicAlgorithms(was_deterministic_, /*warn_only=*/false);
+    at::globalContext().setDeterministicFillUninitializedMemory(filled_);
+  }
+
+ private:
+  const bool was_deterministic_, filled_;
+};
+
 inline void note_step(CaseRun& run, const StepStats& step) {
   for (int tier = 0; tier < kNumTiers; ++tier)
     run.peak_bytes[tier] = std::max(run.peak_bytes[tier], step.tiers[tier].peak_bytes);
@@ -35,6 +59,8 @@ inline void note_step(CaseRun& run, const StepStats& step) {
 inline Outcome train_plain(const Case& test, const EngineConfig& config, int num_steps,
                            KeepState keep = KeepState::kYes) {
   Outcome outcome;
+  std::optional<RepeatableTorch> on_card;
+  if (case_device.is_cuda()) on_card.emplace();
   torch::manual_seed(kCaseSeed);
   auto module = test.make();
   module->to(case_device);

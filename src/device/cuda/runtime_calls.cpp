@@ -42,6 +42,8 @@ class OnDevice {
 
 class RuntimeCalls final : public CudaCalls {
  public:
+  int cuda_version() override { return CUDART_VERSION; }
+
   int count_devices(int& count) override { return taken(cudaGetDeviceCount(&count)); }
 
   int describe_device(int device, CudaDeviceFacts& facts) override {

@@ -7,6 +7,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAContextLight.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
@@ -150,6 +151,8 @@ class ServedAllocator final : public CUDAAllocator {
 
 class TorchCuda final : public TorchDevice {
  public:
+  // libtorch_cuda's own, whatever headers this file was compiled with.
+  int cuda_version() override { return static_cast<int>(at::detail::getCUDAHooks().versionCUDART()); }
   c10::Allocator* own_allocator() override { return served().own(); }
   void serve_by(c10::Allocator* allocator, int index) override {
     served().serve_by(allocator, index);
