@@ -189,8 +189,8 @@ chunk::Block Residency::allocate(std::uint64_t bytes, Tier tier) {
   return block;
 }
 
-// In one piece of memory: a hole between what can move would do now, but what the operator will ask for besides needs its
-// place in what moving that clears.
+// In one piece of memory: a hole between what can move would do now, but what the operator will ask for besides needs
+// its place in what moving that clears.
 chunk::Block Residency::take_for_operator(std::uint64_t bytes, Tier tier) {
   const auto take = [&] { return take_room(bytes, tier, chunk::TierPool::End::kHigh, PageLocked::kNever); };
   auto block = take();
