@@ -256,6 +256,25 @@ Case custom_function() {
           }};
 }
 
+struct SmoothNet : nn::Module {
+  SmoothNet() {
+    in = register_module("in", nn::Linear(64, 128));
+    out = register_module("out", nn::Linear(128, 64));
+  }
+  Tensor forward(const Tensor& x) { return torch::mish(out(torch::silu(in(x)))); }
+  nn::Linear in{nullptr}, out{nullptr};
+};
+
+// Their backwards are operators that torch has as parts and as a kernel, too.
+Case smooth_activations() {
+  return {"SiLU and Mish", []() -> ModulePtr { return std::make_shared<SmoothNet>(); },
+          [](Step& step) {
+            simple_step(step, [&] {
+              return static_cast<SmoothNet&>(step.module).forward(step.normal({32, 64}, step.iteration)).pow(2).mean();
+            });
+          }};
+}
+
 // Throws in the middle of forward or backward of some steps; the next try of the same step must work.
 struct Thrower : torch::autograd::Function<Thrower> {
   static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x) { return x * 1; }
@@ -327,9 +346,18 @@ Tensor Step::normal(std::vector<std::int64_t> sizes, int seed) const {
 }
 
 std::vector<Case> zoo() {
-  std::vector<Case> cases{gpt_outside_loss(), gpt_micro_batches(), gpt_changing_length(), gpt_retained_graph(),
-                          awkward(),          branching(),         convolution(),         double_backward(),
-                          custom_function(),  exceptions(),        evaluation()};
+  std::vector<Case> cases{gpt_outside_loss(),
+                          gpt_micro_batches(),
+                          gpt_changing_length(),
+                          gpt_retained_graph(),
+                          awkward(),
+                          branching(),
+                          convolution(),
+                          double_backward(),
+                          custom_function(),
+                          smooth_activations(),
+                          exceptions(),
+                          evaluation()};
   cases.push_back(library_case<nn::LSTM>(
       "LSTM, two layers with dropout", [] { return nn::LSTM(nn::LSTMOptions(32, 64).num_layers(2).dropout(0.1)); },
       [](nn::LSTM& m, Step& step) {
