@@ -1,6 +1,9 @@
 #include "zoo.hpp"
 
+#include <asterias/checkpoint.h>
+
 #include "models/gpt.hpp"
+#include "models/llama.hpp"
 
 namespace asterias::test {
 namespace {
@@ -102,6 +105,34 @@ Case gpt_retained_graph() {
             step.backward(loss * 0.5, false, false);
             step.observed.push_back(loss.item<double>());
           }};
+}
+
+// ---- Llama ----------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<models::LlamaImpl> make_llama() {
+  return std::make_shared<models::LlamaImpl>(models::LlamaOptions{
+      .vocabulary = 211, .layers = 3, .hidden = 64, .heads = 4, .kv_heads = 2, .intermediate = 112});
+}
+
+// 64 positions, so that their turns are large enough to move.
+void llama_step(Step& step) {
+  const Tensor ids = integers(211, {2, 65}, 400 + step.iteration);
+  simple_step(step, [&] {
+    const auto logits = static_cast<models::LlamaImpl&>(step.module).forward(ids.narrow(1, 0, 64));
+    return models::next_token_loss(logits, ids.narrow(1, 1, 64));
+  });
+}
+
+Case llama() { return {"Llama: rotary positions, grouped queries, untied head", make_llama, llama_step}; }
+
+Case llama_recomputed() {
+  return {"Llama: blocks recomputed",
+          [] {
+            auto model = make_llama();
+            model->wrap_blocks([](const auto& block, const Tensor& x) { return checkpoint(block, x); });
+            return model;
+          },
+          llama_step};
 }
 
 // ---- a module with everything awkward in it -------------------------------------------------------------------------
@@ -350,6 +381,8 @@ std::vector<Case> zoo() {
                           gpt_micro_batches(),
                           gpt_changing_length(),
                           gpt_retained_graph(),
+                          llama(),
+                          llama_recomputed(),
                           awkward(),
                           branching(),
                           convolution(),
