@@ -46,7 +46,7 @@ GptImpl::GptImpl(const GptOptions& options) : options_(options) {
   positions_ = register_module("positions", torch::nn::Embedding(options.sequence, options.hidden));
   drop_ = register_module("drop", torch::nn::Dropout(options.dropout));
   for (std::int64_t i = 0; i < options.layers; ++i)
-    blocks_.push_back(register_module("block" + std::to_string(i), GptBlock(options)));
+    blocks_.emplace_back(register_module("block" + std::to_string(i), GptBlock(options)));
   norm_ = register_module("norm", layer_norm(options.hidden));
   initialize();
 }

@@ -58,7 +58,7 @@ LlamaImpl::LlamaImpl(const LlamaOptions& options) : options_(options) {
               options.kv_heads, ")");
   tokens_ = register_module("tokens", torch::nn::Embedding(options.vocabulary, options.hidden));
   for (std::int64_t i = 0; i < options.layers; ++i)
-    blocks_.push_back(register_module("block" + std::to_string(i), LlamaBlock(options)));
+    blocks_.emplace_back(register_module("block" + std::to_string(i), LlamaBlock(options)));
   norm_ = register_module("norm", RmsNorm(options.hidden, options.norm_epsilon));
   head_ = register_module("head", linear(options.hidden, options.vocabulary));
   initialize();
