@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 namespace asterias::models {
 namespace {
@@ -45,7 +46,7 @@ GptImpl::GptImpl(const GptOptions& options) : options_(options) {
   positions_ = register_module("positions", torch::nn::Embedding(options.sequence, options.hidden));
   drop_ = register_module("drop", torch::nn::Dropout(options.dropout));
   for (std::int64_t i = 0; i < options.layers; ++i)
-    blocks_.push_back(register_module("block" + std::to_string(i), GptBlock(options)));
+    blocks_.emplace_back(register_module("block" + std::to_string(i), GptBlock(options)));
   norm_ = register_module("norm", layer_norm(options.hidden));
   initialize();
 }
@@ -70,19 +71,9 @@ void GptImpl::initialize() {
 torch::Tensor GptImpl::forward(const torch::Tensor& ids) {
   const auto positions = torch::arange(ids.size(1), ids.options().dtype(torch::kLong));
   auto x = drop_(tokens_(ids) + positions_(positions));
-  for (const auto& block : blocks_) x = run_block(block, x);
+  for (const auto& block : blocks_)
+    x = run([block](torch::Tensor input) { return block.ptr()->forward(std::move(input)); }, x);
   return torch::linear(norm_(x), tokens_->weight);
-}
-
-torch::Tensor GptImpl::run_block(const GptBlock& block, const torch::Tensor& x) const {
-  if (!wrapper_) return block.ptr()->forward(x);
-  return wrapper_([block](torch::Tensor input) { return block.ptr()->forward(std::move(input)); }, x);
-}
-
-torch::Tensor next_token_loss(const torch::Tensor& logits, const torch::Tensor& targets) {
-  // In 16 bits a loss would have three digits, and the sum over the vocabulary fewer.
-  const auto rows = logits.reshape({-1, logits.size(-1)}).to(torch::kFloat);
-  return torch::nn::functional::cross_entropy(rows, targets.reshape({-1}));
 }
 
 }  // namespace asterias::models

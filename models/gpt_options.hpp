@@ -15,6 +15,8 @@ struct GptOptions {
   std::int64_t heads = 4;
   double dropout = 0.0;
 
+  bool operator==(const GptOptions&) const = default;
+
   // Counts the parameters: the tied head is the embedding.
   std::int64_t num_parameters() const {
     const std::int64_t block = 12 * hidden * hidden + 13 * hidden;

@@ -1,5 +1,7 @@
 #include "tools/header_text.hpp"
 
+#include <string_view>
+
 #include "tools/model_presets.hpp"
 #include "tools/number_text.hpp"
 #include "tools/version_text.hpp"
@@ -28,13 +30,25 @@ std::string counted(std::int64_t count, const char* what) {
   return printf_text("%lld %s%s", integer(count), what, count == 1 ? "" : "s");
 }
 
-// " 125m", if flags left that shape as it is.
+// " 125m", " 7b", if flags left that shape as it is.
 std::string preset_text(const TrainOptions& options) {
-  const auto preset = find_preset(options.preset);
-  const auto& model = options.model;
-  const bool is_whole = preset && preset->layers == model.layers && preset->hidden == model.hidden &&
-                        preset->heads == model.heads && preset->vocabulary == model.vocabulary;
-  return is_whole ? " " + options.preset : "";
+  auto preset = find_preset(options.preset);
+  if (!preset || preset->kind != options.model.kind) return "";
+  preset->sequence = options.model.sequence;
+  preset->dropout = options.model.dropout;
+  const bool is_whole = preset->gpt() == options.model.gpt() && preset->llama() == options.model.llama();
+  constexpr std::string_view kKind = "llama-";
+  const std::size_t kind = options.preset.starts_with(kKind) ? kKind.size() : 0;
+  return is_whole ? printf_text(" %s", options.preset.c_str() + kind) : "";
+}
+
+// ", 8 of keys and values, inner width 14336, theta 500000"
+std::string llama_text(const models::LlamaOptions& model) {
+  std::string text;
+  if (model.kv_heads != model.heads) text += printf_text(", %lld of keys and values", integer(model.kv_heads));
+  text += printf_text(", inner width %lld", integer(model.intermediate));
+  if (model.rope_theta != models::LlamaOptions().rope_theta) text += printf_text(", theta %g", model.rope_theta);
+  return text;
 }
 
 std::string training_text(const TrainOptions& options) {
@@ -68,10 +82,12 @@ std::string budgets_text(const RunStart& start) {
 
 std::string model_text(const TrainOptions& options) {
   const auto& model = options.model;
-  std::string text = printf_text("GPT%s, %s, hidden %lld, %s, sequences of %lld", preset_text(options).c_str(),
-                                 counted(model.layers, "layer").c_str(), integer(model.hidden),
-                                 counted(model.heads, "head").c_str(), integer(model.sequence));
-  const models::GptOptions bytes;
+  std::string text =
+      printf_text("%s%s, %s, hidden %lld, %s", model.is_llama() ? "Llama" : "GPT", preset_text(options).c_str(),
+                  counted(model.layers, "layer").c_str(), integer(model.hidden), counted(model.heads, "head").c_str());
+  if (model.is_llama()) text += llama_text(model.llama());
+  text += printf_text(", sequences of %lld", integer(model.sequence));
+  const ModelOptions bytes;
   if (model.vocabulary != bytes.vocabulary) text += printf_text(", %lld tokens", integer(model.vocabulary));
   if (model.dropout > 0) text += printf_text(", dropout %g", model.dropout);
   if (options.recompute) text += ", blocks recomputed";

@@ -106,7 +106,7 @@ std::string command_text(char** argv) {
 }
 
 Command declare_train(CLI::App& app, TrainFlags& flags, char** argv) {
-  CLI::App* train = app.add_subcommand("train", "train a GPT on the bytes of a file");
+  CLI::App* train = app.add_subcommand("train", "train a GPT or a Llama on the bytes of a file");
   flags.declare(*train, TrainFlags::Purpose::kTrain);
   train->footer(std::string(kTrainExamples) + "\n" + kFooter);
   return {train, [&flags, argv] {

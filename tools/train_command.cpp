@@ -97,11 +97,20 @@ class TrainRun {
     log_.note("hidden", options_.model.hidden);
     log_.note("heads", options_.model.heads);
     log_.note("vocabulary", options_.model.vocabulary);
-    log_.note("dropout", static_cast<double>(options_.model.dropout));
+    write_notes_of_kind(options_.model);
     log_.note("recompute", options_.recompute ? std::string("each block") : std::string("nothing"));
     log_.note("schedule", std::string(lr_decay_name(options_.schedule.decay)));
     log_.note("warmup_steps", options_.schedule.warmup_steps);
     log_.note("min_lr", options_.schedule.min_lr);
+  }
+
+  // The sizes that only one kind of model has.
+  void write_notes_of_kind(const ModelOptions& model) {
+    if (!model.is_llama()) return log_.note("dropout", model.dropout);
+    const auto llama = model.llama();
+    log_.note("kv_heads", llama.kv_heads);
+    log_.note("intermediate", llama.intermediate);
+    log_.note("rope_theta", llama.rope_theta);
   }
 
   void take_step(std::int64_t step) {

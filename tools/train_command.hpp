@@ -1,4 +1,4 @@
-// `asterias train`: a GPT on a file's bytes, in the budgets given.
+// `asterias train`: a GPT or a Llama on a file's bytes, in the budgets given.
 //
 // Threading: the calling thread becomes the engine's thread for the duration.
 #pragma once

@@ -45,7 +45,7 @@ void resolve_batches(EngineConfig& config, TrainOptions& options) {
   options.accumulate = passes;
 }
 
-// GPT's groups: matrices decay, embeddings included, biases and norms do not.
+// The usual groups: matrices decay, embeddings included, biases and norms do not.
 void add_decay_groups(OptimizerConfig& optimizer) {
   if (!optimizer.param_groups.empty()) return;
   if (!optimizer.params.weight_decay && optimizer.type == OptimizerType::kAdamW)
@@ -97,10 +97,13 @@ void TrainFlags::declare_model(CLI::App& command) {
   const CLI::Validator known_preset(
       [](const std::string& name) { return find_preset(name) ? "" : "'" + name + "' is none of " + preset_names(); },
       "", "preset");
-  command.add_option("--preset", options_.preset, "GPT-3's shape of that size: " + preset_names())
+  command.add_option("--preset", options_.preset, "shape by name: " + preset_names())
       ->check(known_preset)
       ->type_name("SIZE");
-  const models::GptOptions defaults;
+  command.add_option("--model", model_, "gpt or llama; unset, with --preset: the preset's")
+      ->check(CLI::IsMember({"gpt", "llama"}))
+      ->option_text("NAME=gpt");
+  const ModelOptions defaults;
   const auto shape = [&](const char* name, std::optional<std::int64_t>& value, const char* meaning, std::int64_t least,
                          std::int64_t default_value) {
     add_optional(command, name, value, meaning, whole_number(least), "N", text(default_value));
@@ -111,10 +114,16 @@ void TrainFlags::declare_model(CLI::App& command) {
   shape("--vocab", vocabulary_, "tokens the model knows; the text uses the first 256", kNumByteTokens,
         defaults.vocabulary);
   add_number(command, "--seq", options_.model.sequence, "tokens per sequence", 1);
-  command.add_option("--dropout", options_.model.dropout, "probability of dropout")
+  command.add_option("--dropout", options_.model.dropout, "a GPT's probability of dropout")
       ->check(number_below(1, "a probability from 0 to below 1"))
       ->type_name("P")
       ->capture_default_str();
+  add_optional(command, "--kv-heads", kv_heads_, "a Llama's heads of keys and values; unset: --heads", whole_number(1),
+               "N", "");
+  add_optional(command, "--intermediate", intermediate_, "a Llama's inner width; unset: as published for --hidden",
+               whole_number(1), "N", "");
+  add_optional(command, "--rope-theta", rope_theta_, "base of a Llama's rotary positions", whole_number(1), "N",
+               "10000");
 }
 
 void TrainFlags::declare_training(CLI::App& command) {
@@ -266,14 +275,40 @@ TrainOptions TrainFlags::resolve() const {
 }
 
 void TrainFlags::resolve_model(TrainOptions& options, std::vector<std::string>& complaints) const {
-  auto& model = options.model;
-  const auto preset = find_preset(options.preset).value_or(models::GptOptions{});
-  model.layers = layers_.value_or(preset.layers);
-  model.hidden = hidden_.value_or(preset.hidden);
-  model.heads = heads_.value_or(preset.heads);
-  model.vocabulary = vocabulary_.value_or(preset.vocabulary);
-  if (model.hidden % model.heads != 0)
-    complaints.push_back("--hidden " + text(model.hidden) + " is not a multiple of --heads " + text(model.heads));
+  auto model = find_preset(options.preset).value_or(ModelOptions{});
+  model.sequence = options.model.sequence;
+  model.dropout = options.model.dropout;
+  model.kind = find_model_kind(model_).value_or(model.kind);
+  model.layers = layers_.value_or(model.layers);
+  model.hidden = hidden_.value_or(model.hidden);
+  model.heads = heads_.value_or(model.heads);
+  model.vocabulary = vocabulary_.value_or(model.vocabulary);
+  if (kv_heads_) model.kv_heads = kv_heads_;
+  if (intermediate_) model.intermediate = intermediate_;
+  model.rope_theta = rope_theta_.value_or(model.rope_theta);
+  check_model(model, complaints);
+  options.model = model;
+}
+
+void TrainFlags::check_model(const ModelOptions& model, std::vector<std::string>& complaints) const {
+  const auto refuse = [&](bool is_wrong, const std::string& why) {
+    if (is_wrong) complaints.push_back(why);
+  };
+  const std::int64_t head_width = model.hidden / model.heads;
+  const bool divides = model.hidden % model.heads == 0;
+  refuse(!divides, "--hidden " + text(model.hidden) + " is not a multiple of --heads " + text(model.heads));
+  if (!model.is_llama()) {
+    refuse(kv_heads_ || intermediate_ || rope_theta_,
+           "--kv-heads, --intermediate and --rope-theta are a Llama's; give --model llama or a Llama's --preset");
+    return;
+  }
+  const std::int64_t kv_heads = model.llama().kv_heads;
+  refuse(divides && head_width % 2 != 0, "--hidden " + text(model.hidden) + " has " + text(model.heads) +
+                                             " heads of width " + text(head_width) +
+                                             "; rotary positions want an even one");
+  refuse(model.heads % kv_heads != 0,
+         "--heads " + text(model.heads) + " is not a multiple of --kv-heads " + text(kv_heads));
+  refuse(model.dropout > 0, "--dropout is a GPT's; a Llama has none");
 }
 
 void TrainFlags::resolve_steps(TrainOptions& options, std::vector<std::string>& complaints) const {

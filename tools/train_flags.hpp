@@ -45,18 +45,21 @@ class TrainFlags {
   EngineConfig engine_config(std::vector<std::string>& complaints) const;
   void apply_flags(EngineConfig& config) const;
   void resolve_model(TrainOptions& options, std::vector<std::string>& complaints) const;
+  void check_model(const ModelOptions& model, std::vector<std::string>& complaints) const;
   void resolve_steps(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_length(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_validation(TrainOptions& options, std::vector<std::string>& complaints) const;
   void resolve_traces(TrainOptions& options, std::vector<std::string>& complaints) const;
 
   TrainOptions options_;  // of these, what has a field below is left to resolve()
-  std::optional<std::int64_t> layers_, hidden_, heads_, vocabulary_;
+  std::optional<std::int64_t> layers_, hidden_, heads_, vocabulary_, kv_heads_, intermediate_;
+  std::optional<double> rope_theta_;
   std::optional<std::int64_t> batch_, accumulate_, tokens_;
   std::optional<double> lr_, weight_decay_, clip_;
   std::optional<double> val_split_;
   std::vector<double> betas_;
   std::vector<std::int64_t> trace_steps_;
+  std::string model_;
   std::string decay_ = "constant";
   std::string precision_, state_dtype_, grad_mode_;
   std::string device_, nvme_path_, activations_, config_path_;

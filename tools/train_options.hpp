@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "models/gpt_options.hpp"
 #include "runtime/config.hpp"
 #include "tools/lr_schedule.hpp"
+#include "tools/model_options.hpp"
 
 namespace asterias::tools {
 
@@ -46,7 +46,7 @@ enum class OutputKind : std::uint8_t {
 struct TrainOptions {
   std::string data_path;
   std::string preset;  // the name the model's shape came by, if any
-  models::GptOptions model;
+  ModelOptions model;
   bool recompute = false;  // each block's activations are computed again in backward
   // The training. A step is `accumulate` passes over `batch` sequences each.
   std::int64_t batch = 8;

@@ -7,6 +7,7 @@
 #include <asterias/asterias.h>
 
 #include "models/gpt.hpp"
+#include "models/llama.hpp"
 #include "tools/byte_text.hpp"
 #include "tools/text_sampler.hpp"
 #include "tools/text_windows.hpp"
@@ -14,7 +15,7 @@
 namespace asterias::tools {
 namespace {
 
-using EngineAndOptimizer = Initialized<models::GptImpl>;
+using EngineAndOptimizer = Initialized<models::LanguageModel>;
 
 struct Batch {
   torch::Tensor inputs, targets;  // [batch, sequence], int64
@@ -41,8 +42,13 @@ class BatchMaker {
   std::vector<std::int64_t> inputs_, targets_;
 };
 
-std::shared_ptr<models::GptImpl> make_model(const TrainOptions& options) {
-  auto model = std::make_shared<models::GptImpl>(options.model);
+std::shared_ptr<models::LanguageModel> model_of(const ModelOptions& options) {
+  if (options.is_llama()) return std::make_shared<models::LlamaImpl>(options.llama());
+  return std::make_shared<models::GptImpl>(options.gpt());
+}
+
+std::shared_ptr<models::LanguageModel> make_model(const TrainOptions& options) {
+  auto model = model_of(options.model);
   if (options.recompute)
     model->wrap_blocks([](const auto& block, const torch::Tensor& x) { return checkpoint(block, x); });
   return model;
@@ -63,14 +69,14 @@ std::vector<double> rates_of(Optimizer& optimizer) {
 // No gradients and no dropout while it lives.
 class Evaluation {
  public:
-  explicit Evaluation(Engine<models::GptImpl>& engine) : engine_(engine) { engine_.eval(); }
+  explicit Evaluation(Engine<models::LanguageModel>& engine) : engine_(engine) { engine_.eval(); }
   Evaluation(const Evaluation&) = delete;
   Evaluation& operator=(const Evaluation&) = delete;
   ~Evaluation() { engine_.train(); }
 
  private:
   const torch::NoGradGuard no_grad_;
-  Engine<models::GptImpl>& engine_;
+  Engine<models::LanguageModel>& engine_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The training itself: a GPT in its engine, the batches it sees, and the calls of a step one by one.
+// The training itself: a model in its engine, the batches it sees, and the calls of a step one by one.
 //
 // `asterias train` calls them in a loop and tells what comes of it; `asterias plan` calls run_pass() and looks at
 // plan(). Prints nothing, and decides nothing about when to stop. Keeps torch out of whoever uses it.

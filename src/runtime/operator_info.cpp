@@ -60,6 +60,13 @@ Use use_of(const c10::Argument& argument, const std::string& name) {
   return Use::kView;
 }
 
+// A few operators have parts and a device's own kernel as well (silu_backward, mish_backward; on a card
+// _fused_rms_norm): the kernel runs.
+bool runs_as_parts(const c10::OperatorHandle& op) {
+  return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) &&
+         !op.hasKernelForDispatchKey(c10::DispatchKey::CPU) && !op.hasKernelForDispatchKey(c10::DispatchKey::CUDA);
+}
+
 OperatorInfo read_schema(const c10::OperatorHandle& op) {
   const auto& schema = op.schema();
   OperatorInfo info{};
@@ -67,8 +74,7 @@ OperatorInfo read_schema(const c10::OperatorHandle& op) {
   info.label = schema.name().c_str();  // lives as long as the dispatcher
   info.hash = std::hash<std::string>{}(info.name + "." + schema.overload_name());
   // The foreach operators' slow path on the CPU calls the single-tensor ones.
-  info.is_transparent = op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) ||
-                        info.name.rfind("aten::_foreach_", 0) == 0;
+  info.is_transparent = runs_as_parts(op) || info.name.rfind("aten::_foreach_", 0) == 0;
   info.on_tables = on_tables(info.name);
   for (const auto& argument : schema.arguments()) info.uses.push_back(use_of(argument, info.name));
   if (const auto found = undeclared_writes().find(info.name); found != undeclared_writes().end())

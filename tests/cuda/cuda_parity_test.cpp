@@ -86,7 +86,7 @@ CATCH_TEST_CASE("on a card every case has the bits of plain libtorch", "[parity]
 }
 
 CATCH_TEST_CASE("on a card bf16, fp16 and coded state have the bits of plain libtorch", "[parity]") {
-  const std::vector<std::string> names{"GPT: SDPA", "frozen between trained", "a branch"};
+  const std::vector<std::string> names{"GPT: SDPA", "Llama: rotary", "frozen between trained", "a branch"};
   auto config = clipped();
   config.bf16.enabled = true;
   CATCH_SECTION("bf16") { check_format(config, names); }

@@ -1,6 +1,9 @@
 #include "zoo.hpp"
 
+#include <asterias/checkpoint.h>
+
 #include "models/gpt.hpp"
+#include "models/llama.hpp"
 
 namespace asterias::test {
 namespace {
@@ -102,6 +105,34 @@ Case gpt_retained_graph() {
             step.backward(loss * 0.5, false, false);
             step.observed.push_back(loss.item<double>());
           }};
+}
+
+// ---- Llama ----------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<models::LlamaImpl> make_llama() {
+  return std::make_shared<models::LlamaImpl>(models::LlamaOptions{
+      .vocabulary = 211, .layers = 3, .hidden = 64, .heads = 4, .kv_heads = 2, .intermediate = 112});
+}
+
+// 64 positions, so that their turns are large enough to move.
+void llama_step(Step& step) {
+  const Tensor ids = integers(211, {2, 65}, 400 + step.iteration);
+  simple_step(step, [&] {
+    const auto logits = static_cast<models::LlamaImpl&>(step.module).forward(ids.narrow(1, 0, 64));
+    return models::next_token_loss(logits, ids.narrow(1, 1, 64));
+  });
+}
+
+Case llama() { return {"Llama: rotary positions, grouped queries, untied head", make_llama, llama_step}; }
+
+Case llama_recomputed() {
+  return {"Llama: blocks recomputed",
+          [] {
+            auto model = make_llama();
+            model->wrap_blocks([](const auto& block, const Tensor& x) { return checkpoint(block, x); });
+            return model;
+          },
+          llama_step};
 }
 
 // ---- a module with everything awkward in it -------------------------------------------------------------------------
@@ -256,6 +287,25 @@ Case custom_function() {
           }};
 }
 
+struct SmoothNet : nn::Module {
+  SmoothNet() {
+    in = register_module("in", nn::Linear(64, 128));
+    out = register_module("out", nn::Linear(128, 64));
+  }
+  Tensor forward(const Tensor& x) { return torch::mish(out(torch::silu(in(x)))); }
+  nn::Linear in{nullptr}, out{nullptr};
+};
+
+// Their backwards are operators that torch has as parts and as a kernel, too.
+Case smooth_activations() {
+  return {"SiLU and Mish", []() -> ModulePtr { return std::make_shared<SmoothNet>(); },
+          [](Step& step) {
+            simple_step(step, [&] {
+              return static_cast<SmoothNet&>(step.module).forward(step.normal({32, 64}, step.iteration)).pow(2).mean();
+            });
+          }};
+}
+
 // Throws in the middle of forward or backward of some steps; the next try of the same step must work.
 struct Thrower : torch::autograd::Function<Thrower> {
   static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x) { return x * 1; }
@@ -327,9 +377,20 @@ Tensor Step::normal(std::vector<std::int64_t> sizes, int seed) const {
 }
 
 std::vector<Case> zoo() {
-  std::vector<Case> cases{gpt_outside_loss(), gpt_micro_batches(), gpt_changing_length(), gpt_retained_graph(),
-                          awkward(),          branching(),         convolution(),         double_backward(),
-                          custom_function(),  exceptions(),        evaluation()};
+  std::vector<Case> cases{gpt_outside_loss(),
+                          gpt_micro_batches(),
+                          gpt_changing_length(),
+                          gpt_retained_graph(),
+                          llama(),
+                          llama_recomputed(),
+                          awkward(),
+                          branching(),
+                          convolution(),
+                          double_backward(),
+                          custom_function(),
+                          smooth_activations(),
+                          exceptions(),
+                          evaluation()};
   cases.push_back(library_case<nn::LSTM>(
       "LSTM, two layers with dropout", [] { return nn::LSTM(nn::LSTMOptions(32, 64).num_layers(2).dropout(0.1)); },
       [](nn::LSTM& m, Step& step) {

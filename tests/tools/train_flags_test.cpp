@@ -28,7 +28,7 @@ CATCH_TEST_CASE("a preset is the model's shape and flags beside it win", "[unit]
   CATCH_CHECK(plain.model.hidden == 2048);
   CATCH_CHECK(plain.model.heads == 16);
   CATCH_CHECK(plain.model.vocabulary == 50257);
-  CATCH_CHECK(plain.model.sequence == models::GptOptions{}.sequence);
+  CATCH_CHECK(plain.model.sequence == ModelOptions{}.sequence);
   for (const bool preset_first : {true, false}) {
     const auto mixed = preset_first ? resolved({"--preset", "1.3b", "--layers", "2", "--vocab", "256"})
                                     : resolved({"--layers", "2", "--vocab", "256", "--preset", "1.3b"});
@@ -38,6 +38,46 @@ CATCH_TEST_CASE("a preset is the model's shape and flags beside it win", "[unit]
   }
   CATCH_CHECK_THROWS_AS(resolved({"--preset", "1.4b"}), CLI::ValidationError);
   CATCH_CHECK_THROWS_AS(resolved({"--vocab", "255"}), CLI::ValidationError);
+}
+
+CATCH_TEST_CASE("a Llama comes by its preset or by --model, with sizes that follow from the others", "[unit]") {
+  CATCH_CHECK(resolved({"--preset", "llama-7b"}).model.is_llama());
+  CATCH_CHECK_FALSE(resolved({}).model.is_llama());
+  const auto small = resolved({"--model", "llama", "--hidden", "384", "--heads", "6"}).model.llama();
+  CATCH_CHECK(small ==
+              models::LlamaOptions{
+                  .vocabulary = 256, .layers = 4, .hidden = 384, .heads = 6, .kv_heads = 6, .intermediate = 1024});
+  const auto grouped = resolved(
+      {"--model", "llama", "--heads", "8", "--kv-heads", "2", "--intermediate", "100", "--rope-theta", "500000"});
+  CATCH_CHECK(grouped.model.llama().kv_heads == 2);
+  CATCH_CHECK(grouped.model.llama().intermediate == 100);
+  CATCH_CHECK(grouped.model.llama().rope_theta == 500000);
+  // What a preset leaves to the others follows the flags, what it states does not.
+  const auto narrow = resolved({"--preset", "llama-7b", "--hidden", "1024", "--heads", "8"}).model.llama();
+  CATCH_CHECK(narrow.kv_heads == 8);
+  CATCH_CHECK(narrow.intermediate == 2816);
+  CATCH_CHECK(narrow.vocabulary == 32000);
+  const auto newer = resolved({"--preset", "llama-3-8b", "--hidden", "1024", "--heads", "16"}).model.llama();
+  CATCH_CHECK(newer.kv_heads == 8);
+  CATCH_CHECK(newer.intermediate == 14336);
+  const auto as_llama = resolved({"--preset", "125m", "--model", "llama"}).model;
+  CATCH_CHECK(as_llama.llama().hidden == 768);
+  CATCH_CHECK(as_llama.is_llama());
+}
+
+CATCH_TEST_CASE("sizes that a model has not, or that do not go together, are refused", "[unit]") {
+  const auto refused = [](const std::vector<std::string>& arguments, const char* words) {
+    CATCH_CAPTURE(words);
+    CATCH_CHECK_THROWS_WITH(resolved(arguments), Catch::Contains(words));
+  };
+  for (const char* flag : {"--kv-heads", "--intermediate", "--rope-theta"}) refused({flag, "4"}, "give --model llama");
+  refused({"--preset", "llama-7b", "--model", "gpt", "--kv-heads", "4"}, "give --model llama");
+  refused({"--model", "llama", "--dropout", "0.1"}, "--dropout is a GPT's");
+  refused({"--model", "llama", "--heads", "4", "--kv-heads", "3"}, "--heads 4 is not a multiple of --kv-heads 3");
+  refused({"--model", "llama", "--hidden", "12", "--heads", "4"}, "4 heads of width 3");
+  refused({"--model", "llama", "--hidden", "100", "--heads", "3"}, "--hidden 100 is not a multiple of --heads 3");
+  CATCH_CHECK_THROWS_AS(resolved({"--model", "bert"}), CLI::ValidationError);
+  CATCH_CHECK_THROWS_AS(resolved({"--kv-heads", "0"}), CLI::ValidationError);
 }
 
 CATCH_TEST_CASE("tokens become whole steps, rounded up", "[unit]") {
