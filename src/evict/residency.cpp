@@ -414,8 +414,7 @@ void Residency::stay(Resident* resident) {
 void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
   Copy& copy = resident->on(tier);
   auto block = take_room_for(*resident, tier);
-  const bool is_gradient = resident->is_chunk && resident->list == chunk::ListKind::kGrad;
-  if (access != Access::kOverwrite && !is_gradient) block.clear();
+  if (access != Access::kOverwrite) block.clear();
   copy.block = std::move(block);
   enter(*resident, tier);
   if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);

@@ -114,8 +114,7 @@ class Residency {
   void retire(Resident* resident);
   // Lets go of what is kept, and keeps nothing from now on: for survivors of the last engine.
   void stop_keeping();
-  // Forgets the content: no bytes are moved for it any more, and it reads as zeros; a gradient as anything, since what
-  // is not written is not updated. Pinned ones are left alone.
+  // Forgets the content: no bytes are moved for it any more, and it reads as zeros. Pinned ones are left alone.
   void forget(Resident* resident);
   // Takes the payload out as a plain block on `tier`, its only copy, and ends the resident. For survivors of the last
   // engine. Empty when it does not fit. REQUIRES: unpinned.

@@ -70,7 +70,7 @@ struct Resident : Pooled {
   const char* made_by = "";
   std::uint32_t index = 0;  // in Residency's table
   bool is_chunk = false;
-  bool blank = false;         // no content worth moving (Residency::forget)
+  bool blank = false;         // no content worth moving: zeros when read
   bool spent = false;         // a gradient that an update has used, and nothing has written since
   bool ahead = false;         // fetched ahead and not used since
   Moment ahead_for = 0;       // when it was to be used
