@@ -361,6 +361,11 @@ bool Residency::is_pinned(const Resident* resident) const {
   return resident->is_pinned();
 }
 
+bool Residency::is_pinned(const Resident* resident, Tier tier) const {
+  const Lock lock(mutex_);
+  return resident->on(tier).pins > 0;
+}
+
 void Residency::pin(Resident* resident, Tier tier) {
   if (resident->on(tier).pins++ == 0) books_.pin(*resident, tier);
 }

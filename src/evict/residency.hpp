@@ -128,6 +128,7 @@ class Residency {
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   bool is_pinned(const Resident* resident) const;
+  bool is_pinned(const Resident* resident, Tier tier) const;
   // The payload's address on a tier. REQUIRES: pinned there.
   std::byte* address(const Resident* resident, Tier tier) const { return resident->on(tier).block.data(); }
   // Starts bringing a resident to `tier`, one tier up at a time, if there is room or clean residents that are used

@@ -170,6 +170,7 @@ EngineCore::Forward::~Forward() {
 void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradient, bool retain_graph,
                           bool create_graph) {
   runtime_->check_failure();
+  runtime::release_last_outputs();  // autograd's thread may want on another tier what this one has
   refuse_second_backward(retain_graph || create_graph);
   const auto start = Clock::now();
   const double stalled_before_ms = stalled_ms();

@@ -25,11 +25,15 @@ class Hasher {
     XXH3_64bits_update(state_.get(), bytes, count);
   }
 
-  void add(const std::string& name, const torch::Tensor& tensor) {
+  void add_header(const std::string& name, const torch::Tensor& tensor) {
     add(name.data(), name.size());
     const auto dtype = static_cast<std::int32_t>(tensor.scalar_type());
     add(&dtype, sizeof dtype);
     add(tensor.sizes().data(), tensor.sizes().size() * sizeof(std::int64_t));
+  }
+
+  void add(const std::string& name, const torch::Tensor& tensor) {
+    add_header(name, tensor);
     const auto runtime = runtime::Runtime::current();
     std::optional<runtime::Pin> pin;
     const torch::NoGradGuard no_grad;
@@ -49,9 +53,18 @@ class Hasher {
 
 namespace {
 
-void add_module(Hasher& hasher, const torch::nn::Module& module) {
-  for (const auto& item : module.named_parameters())
-    if (item.value().defined()) hasher.add(item.key(), item.value());
+// `data` may be null.
+void add_module(Hasher& hasher, const torch::nn::Module& module, const runtime::ModelData* data) {
+  for (const auto& item : module.named_parameters()) {
+    const torch::Tensor& tensor = item.value();
+    if (!tensor.defined()) continue;
+    const auto* record = data ? data->find(tensor) : nullptr;
+    const auto add_table = [&](const std::byte* bytes) {
+      hasher.add_header(item.key(), tensor);
+      hasher.add(bytes, tensor.nbytes());
+    };
+    if (!record || !data->visit_table(*record, add_table)) hasher.add(item.key(), tensor);
+  }
   for (const auto& item : module.named_buffers())
     if (item.value().defined()) hasher.add(item.key(), item.value());
 }
@@ -60,13 +73,13 @@ void add_module(Hasher& hasher, const torch::nn::Module& module) {
 
 std::uint64_t fingerprint(const torch::nn::Module& module) {
   Hasher hasher;
-  add_module(hasher, module);
+  add_module(hasher, module, nullptr);
   return hasher.value();
 }
 
 std::uint64_t fingerprint(const torch::nn::Module& module, const runtime::ModelData& data) {
   Hasher hasher;
-  add_module(hasher, module);
+  add_module(hasher, module, &data);
   for (const auto& record : data.parameters())
     data.visit_master(record, [&](const float* master) {
       if (master) hasher.add(master, static_cast<std::size_t>(record.tensor.numel()) * sizeof(float));

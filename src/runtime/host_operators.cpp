@@ -6,6 +6,7 @@
 
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/impl/COW.h>
 
 #include "runtime/allocator.hpp"
 #include "runtime/interception.hpp"
@@ -17,6 +18,18 @@ namespace {
 bool lies_in_a_table(const at::Tensor& tensor) {
   const auto* slot = StorageSlot::of(tensor);
   return slot && slot->resident() && slot->resident()->is_table;
+}
+
+bool has_plain_bytes(const at::Tensor& tensor) {
+  if (tensor.layout() != at::kStrided || tensor.is_conj() || tensor.is_neg()) return false;
+  auto* storage = tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+  return !c10::impl::cow::is_cow_data_ptr(storage->_mutable_data_ptr_no_checks());
+}
+
+// Who holds a pin writes on the compute tier, and says so once.
+bool has_pointers(const Runtime& runtime, const at::Tensor& tensor) {
+  return lies_in_a_table(tensor) &&
+         runtime.residency().is_pinned(StorageSlot::of(tensor)->resident(), runtime.compute_tier());
 }
 
 // What CPU tensors hold on the cpu tier, the card's included.
@@ -74,7 +87,7 @@ bool runs_on_host(const Runtime& runtime, const OperatorInfo& info, c10::ArrayRe
   for (const auto& argument : arguments) {
     if (!argument.isTensor() || !argument.toTensor().defined()) continue;
     const at::Tensor& tensor = argument.toTensor();
-    if (tensor.layout() != at::kStrided || !runtime.serves(tensor.device())) return false;
+    if (!has_plain_bytes(tensor) || !runtime.serves(tensor.device()) || has_pointers(runtime, tensor)) return false;
     is_on_table |= lies_in_a_table(tensor);
   }
   return is_on_table && (info.on_tables != OnTables::kInPlace || lies_on_host(runtime, arguments[0].toTensor()));

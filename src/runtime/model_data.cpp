@@ -584,7 +584,12 @@ bool ModelData::fits_place(const ParameterRecord& record) const {
 bool ModelData::route_gradient(ParameterRecord& record) {
   const auto& lists = chunks_[record.chunk];
   if (lists.lends() && !lend(record)) return false;
-  if (record.grad_slot || settle_gradient_storage(record)) return true;
+  if (record.grad_slot) return true;
+  if (settle_gradient_storage(record)) {
+    if (runtime_->debug().evict_always) runtime_->residency().evict_all();
+    bury();
+    return true;
+  }
   const at::NoGradGuard no_grad;
   auto routed = StorageSlot::make_tensor(runtime_->shared_residency(), lists.grad_home(),
                                          record.offset * at::elementSize(lists.grad_dtype), record.tensor,
@@ -595,7 +600,8 @@ bool ModelData::route_gradient(ParameterRecord& record) {
 }
 
 // The slot becomes the memory of the gradient's own storage: whoever shares that sees what he would in plain libtorch.
-// False where the storage is more than the gradient or lies in a chunk already, and where the update writes over it.
+// False where the storage is more than the gradient, lies in a chunk already or is not of our memory, and where the
+// update writes over it.
 bool ModelData::settle_gradient_storage(ParameterRecord& record) {
   const at::Tensor& gradient = record.tensor.grad();
   const auto& lists = chunks_[record.chunk];
@@ -603,9 +609,12 @@ bool ModelData::settle_gradient_storage(ParameterRecord& record) {
   const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
   const bool is_whole = gradient.storage_offset() == 0 && storage->nbytes() == tensor_bytes(gradient);
   const bool is_plain = slot ? !slot->resident()->is_chunk : !lists.is_table && storage->nbytes() > 0;
-  if (lists.lends() || !is_whole || !is_plain) return false;
+  if (lists.lends() || !is_whole || !is_plain || (!slot && !block_of(storage))) return false;
   release_last_outputs();
   auto& residency = runtime_->residency();
+  if (slot && residency.is_pinned(slot->resident())) return false;  // somebody has a pointer
+  runtime_->check_stream();
+  runtime_->work_between_operators();
   constexpr const char* kName = "aten::copy_";
   residency.begin_operator(kName, index_of(record));
   const std::uint64_t offset = record.offset * at::elementSize(lists.grad_dtype);
@@ -810,6 +819,15 @@ at::Tensor ModelData::copy_out_value(const ParameterRecord& record) const {
   visit_master(record,
                [&](const float* master) { value = copy_out(over(master, at::kFloat, record.sizes, record.strides)); });
   return value;
+}
+
+bool ModelData::visit_table(const ParameterRecord& record, const std::function<void(const std::byte*)>& visit) const {
+  const auto* param = chunks_[record.chunk].param;
+  const auto* slot = StorageSlot::of(record.tensor);
+  if (!param->is_table || !slot || slot->resident() != param || !record.tensor.is_contiguous()) return false;
+  const Held held(runtime_->residency(), {{chunks_[record.chunk].param, evict::Access::kRead}}, Tier::kCpu);
+  visit(held.address(param) + slot->offset_bytes() + record.tensor.storage_offset() * record.tensor.element_size());
+  return true;
 }
 
 void ModelData::visit_master(const ParameterRecord& record, const std::function<void(const float*)>& visit) const {

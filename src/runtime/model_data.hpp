@@ -17,7 +17,7 @@
 //     the parameter has it recalled first, the gradient moves to memory of its own, and nobody sees a difference.
 //
 // Threading: construction, destruction and recalls on the engine's thread; gradient hooks on whatever thread autograd
-// uses for that parameter.
+// uses for that parameter, one backward at a time.
 #pragma once
 
 #include <array>
@@ -155,6 +155,7 @@ class ModelData {
   // Finds a parameter by any of its names, or by its tensor; null when unknown.
   ParameterRecord* find(const std::string& name);
   ParameterRecord* find(const at::Tensor& tensor);
+  const ParameterRecord* find(const at::Tensor& tensor) const { return const_cast<ModelData*>(this)->find(tensor); }
   // The index of one of parameters().
   std::uint64_t index_of(const ParameterRecord& record) const {
     return static_cast<std::uint64_t>(&record - parameters_.data());
@@ -166,6 +167,9 @@ class ModelData {
 
   // Copies out a parameter's value in fp32: its master, where it has one.
   at::Tensor copy_out_value(const ParameterRecord& record) const;
+  // Lends the bytes of an embedding table on the cpu tier, where it stays. False, without a call, for what is none, or
+  // is not contiguous.
+  bool visit_table(const ParameterRecord& record, const std::function<void(const std::byte*)>& visit) const;
   // Lends a parameter's master, in the order of its storage; null where it has none.
   void visit_master(const ParameterRecord& record, const std::function<void(const float*)>& visit) const;
 

@@ -163,6 +163,7 @@ struct Optimizer::Segment {
   hybrid_adam::UpdateConstants constants;
   hybrid_adam::StateCodec codec;
   hybrid_adam::RoundingKey rounding;
+  bool fills_storage;  // what follows it up to the alignment is nobody's
   // The gradient, where it does not lie in its own slot: copied out in fp32, in the parameter's order of elements.
   torch::Tensor stray_gradient;
 
@@ -176,8 +177,13 @@ struct Optimizer::Segment {
            !stray_gradient.defined() && !other.stray_gradient.defined();
   }
 
+  void join(const Segment& next) {
+    count = next.offset + next.count - offset;
+    fills_storage = next.fills_storage;
+  }
+
   bool continues(const Segment& next, std::uint64_t alignment) const {
-    const bool adjacent = round_up(offset + count, alignment) == next.offset;
+    const bool adjacent = (fills_storage ? round_up(offset + count, alignment) : offset + count) == next.offset;
     return codec == hybrid_adam::StateCodec::kFloat32 && adjacent && group == next.group &&
            num_steps == next.num_steps && !stray_gradient.defined() && !next.stray_gradient.defined();
   }
@@ -351,7 +357,7 @@ void Optimizer::merge_segments(ChunkPlan& plan, const runtime::ChunkLists& lists
   auto last = segments.begin();
   for (auto next = last + 1; next != segments.end(); ++next) {
     if (last->continues(*next, lists.alignment()))
-      last->count = next->offset + next->count - last->offset;
+      last->join(*next);
     else if (++last != next)
       *last = std::move(*next);
   }
@@ -383,6 +389,7 @@ void Optimizer::add_segment(ChunkPlan& plan, runtime::ParameterRecord& record, c
   segment.codec = data_.chunks()[record.chunk].state_codec;
   segment.rounding =
       hybrid_adam::make_rounding_key(seed_, static_cast<std::uint64_t>(segment.num_steps), data_.index_of(record));
+  segment.fills_storage = record.fills_storage;
   if (record.fills_storage)
     plan.replaced_bytes += round_up(segment.count * c10::elementSize(record.dtype), chunk::kTensorAlignment);
   plan.segments.push_back(std::move(segment));

@@ -242,6 +242,7 @@ std::string tiers_key(EngineConfig config) {
   shared.io = config.io;
   shared.prefetch = config.prefetch;
   shared.debug = config.debug;
+  shared.use_cpu_embedding = config.use_cpu_embedding;
   return shared.to_json();
 }
 

@@ -194,6 +194,7 @@ at::Tensor StorageSlot::make_tensor(const std::shared_ptr<evict::Residency>& res
   auto* slot = new StorageSlot(residency, storage.get(), offset_bytes, std::move(name));
   slot->resident_ = chunk;
   storage->set_data_ptr_noswap(at::DataPtr(nullptr, slot, &StorageSlot::on_storage_death, storage->device()));
+  if (chunk->is_table) slot->point(storage.get(), nullptr);  // it may be written elsewhere
   residency->add_tenant(chunk, slot);
   slot->fill(place);
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(

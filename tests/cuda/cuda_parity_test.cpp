@@ -146,6 +146,26 @@ CATCH_TEST_CASE("with tables in DRAM training on a card has the bits of plain li
   CATCH_CHECK(difference(train_plain(test, clipped(), kSteps), train_engine(test, config, kSteps).outcome) == "");
 }
 
+CATCH_TEST_CASE("a table in DRAM may be larger than the card", "[parity]") {
+  static constexpr std::int64_t kRows = 40000;  // of 64 numbers: 10.2 MB
+  const OnCard here;
+  const auto train = [](bool use_cpu_embedding, std::uint64_t bytes) {
+    auto config = on_card(clipped(), bytes);
+    config.use_cpu_embedding = use_cpu_embedding;
+    torch::manual_seed(kCaseSeed);
+    auto [engine, optimizer] = initialize_engine([] { return torch::nn::Embedding(kRows, 64); }, config);
+    for (std::uint64_t i = 0; i < kSteps; ++i) {
+      optimizer.zero_grad();
+      const auto ids = torch::randint(kRows, {512}, at::detail::createCPUGenerator(i)).to(case_device);
+      engine.backward(engine(ids).pow(2).mean());
+      optimizer.step();
+    }
+    return engine.fingerprint();
+  };
+  CATCH_CHECK(train(true, 6 * kMiB) == train(false, 64 * kMiB));
+  CATCH_CHECK_THROWS_AS(train(false, 6 * kMiB), BudgetError);
+}
+
 CATCH_TEST_CASE("without clipping, updates ahead of step on a card have the bits of plain libtorch", "[parity]") {
   const OnCard here;
   const auto test = deep_gpt();

@@ -129,6 +129,9 @@ void draw_updates(Draw& draw, EngineConfig& config) {
       draw.one_of({UpdateOnGpu::kPlanned, UpdateOnGpu::kPlanned, UpdateOnGpu::kAll, UpdateOnGpu::kEverySecond});
 }
 
+// Where embedding tables are looked up. Drawn last, too.
+void draw_tables(Draw& draw, EngineConfig& config) { config.use_cpu_embedding = draw.chance(25); }
+
 // A simulated accelerator is tight to a page, a card to 2 MiB; DRAM leaves the libraries some MiB that a small model
 // would fill.
 std::int64_t draw_plan_elements(Draw& draw, const Job& job) {
@@ -210,6 +213,7 @@ RandomPlan draw_plan(std::uint64_t seed, std::uint64_t number, const std::string
   draw_engine(draw, plan.job);
   draw_memory(draw, plan.job);
   draw_updates(draw, config);
+  draw_tables(draw, config);
   return plan;
 }
 
@@ -231,6 +235,7 @@ Job draw_pair(std::uint64_t seed, std::uint64_t number) {
   draw_precision(draw, job);
   draw_memory(draw, job);
   draw_updates(draw, job.config);
+  draw_tables(draw, job.config);
   return job;
 }
 

@@ -274,6 +274,80 @@ CATCH_TEST_CASE_METHOD(OneThread, "8-bit state of parameters that share a storag
                           Contains("'second' shares its storage with one of another state_dtype"));
 }
 
+// Two trained parts of a storage with a frozen one between them, each part's end short of the next one's alignment.
+struct GapImpl : torch::nn::Module {
+  GapImpl() {
+    auto whole = torch::full({228}, 0.5);
+    register_parameter("first", whole.narrow(0, 0, 100));
+    register_parameter("frozen", whole.narrow(0, 100, 28), /*requires_grad=*/false);
+    register_parameter("last", whole.narrow(0, 128, 100));
+  }
+  Tensor forward(const Tensor& x) {
+    Tensor sum = x.sum();
+    for (const auto& parameter : parameters())
+      sum = sum + (parameter * x.select(0, 0).select(0, 0)).sin().pow(2).mean();
+    return sum;
+  }
+};
+TORCH_MODULE(Gap);
+
+CATCH_TEST_CASE_METHOD(OneThread, "what lies between two parameters of a storage is not updated with them",
+                       "[optimizer]") {
+  check_same_bits(
+      adamw_config(), [] { return Gap(); }, six_steps);
+}
+
+// Its gradient is a view of what backward is given.
+struct FlatImpl : torch::nn::Module {
+  FlatImpl() : weight(register_parameter("weight", torch::full({32, 64}, 0.5))) {}
+  Tensor forward() { return weight.view({2048}); }
+  Tensor weight;
+};
+TORCH_MODULE(Flat);
+
+CATCH_TEST_CASE_METHOD(OneThread, "a gradient that backward is given stays the caller's memory", "[optimizer]") {
+  std::vector<float> buffer(2048);
+  const auto make = [] { return Flat(); };
+  CATCH_SECTION("from_blob") {
+    check_same_bits(adamw_config(), make, [&](auto& run) {
+      const auto gradient = torch::from_blob(buffer.data(), {2048});
+      for (int i = 0; i < 4; ++i) {
+        run.optimizer.zero_grad();
+        std::fill(buffer.begin(), buffer.end(), 0.1F * static_cast<float>(i + 1));
+        run.backward(run(), gradient);
+        run.observe("gradient", run.module->weight.grad());
+        run.optimizer.step();
+      }
+    });
+  }
+  CATCH_SECTION("a tensor that is filled anew") {
+    check_same_bits(adamw_config(), make, [&](auto& run) {
+      const auto gradient = torch::empty({2048});
+      for (int i = 0; i < 4; ++i) {
+        run.optimizer.zero_grad();
+        gradient.fill_(0.1 * (i + 1));
+        run.backward(run(), gradient);
+        run.observe("gradient", run.module->weight.grad());
+        run.optimizer.step();
+        run.observe("given", gradient);
+      }
+    });
+  }
+  CATCH_SECTION("written through a pin") {
+    auto [engine, optimizer] = initialize_engine(make, simulated(adamw_config(), kAmple));
+    const auto gradient = torch::empty({2048});
+    const auto pin = engine.pin(gradient);
+    for (int i = 0; i < 3; ++i) {
+      optimizer.zero_grad();
+      std::fill_n(gradient.data_ptr<float>(), 2048, static_cast<float>(i));
+      engine.backward(engine(), gradient);
+      CATCH_CHECK(engine.gradient("weight").sum().item<double>() == 2048.0 * i);
+      CATCH_CHECK(gradient.data_ptr<float>()[7] == static_cast<float>(i));
+      optimizer.step();
+    }
+  }
+}
+
 // ---- clipping -------------------------------------------------------------------------------------------------------
 
 CATCH_TEST_CASE_METHOD(OneThread, "gradient_clipping is the global norm, over all chunks", "[optimizer]") {
