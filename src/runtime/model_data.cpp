@@ -608,8 +608,8 @@ bool ModelData::settle_gradient_storage(ParameterRecord& record) {
   auto* storage = gradient.storage().unsafeGetStorageImpl();
   const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
   const bool is_whole = gradient.storage_offset() == 0 && storage->nbytes() == tensor_bytes(gradient);
-  const bool is_plain = slot ? !slot->resident()->is_chunk : !lists.is_table && storage->nbytes() > 0;
-  if (lists.lends() || !is_whole || !is_plain || (!slot && !block_of(storage))) return false;
+  const bool is_plain = slot ? !slot->resident()->is_chunk : !lists.is_table && block_of(storage);
+  if (lists.lends() || !is_whole || !is_plain) return false;
   release_last_outputs();
   auto& residency = runtime_->residency();
   if (slot && residency.is_pinned(slot->resident())) return false;  // somebody has a pointer

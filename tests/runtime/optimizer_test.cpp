@@ -240,18 +240,22 @@ CATCH_TEST_CASE_METHOD(OneThread, "bf16 state is rounded with torch's seed at th
   CATCH_CHECK(losses_with(1) != losses_with(2));
 }
 
-// Two parameters in one storage, the second from `second` on.
-struct SharedStorageImpl : torch::nn::Module {
-  explicit SharedStorageImpl(std::int64_t second) {
-    auto whole = torch::full({4096 + second}, 0.5);
-    register_parameter("first", whole.narrow(0, 0, second));
-    register_parameter("second", whole.narrow(0, second, 4096));
-  }
+// A loss that every parameter is part of.
+struct AllParameters : torch::nn::Module {
   Tensor forward(const Tensor& x) {
     Tensor sum = x.sum();
     for (const auto& parameter : parameters())
       sum = sum + (parameter * x.select(0, 0).select(0, 0)).sin().pow(2).mean();
     return sum;
+  }
+};
+
+// Two parameters in one storage, the second from `second` on.
+struct SharedStorageImpl : AllParameters {
+  explicit SharedStorageImpl(std::int64_t second) {
+    auto whole = torch::full({4096 + second}, 0.5);
+    register_parameter("first", whole.narrow(0, 0, second));
+    register_parameter("second", whole.narrow(0, second, 4096));
   }
 };
 TORCH_MODULE(SharedStorage);
@@ -275,18 +279,12 @@ CATCH_TEST_CASE_METHOD(OneThread, "8-bit state of parameters that share a storag
 }
 
 // Two trained parts of a storage with a frozen one between them, each part's end short of the next one's alignment.
-struct GapImpl : torch::nn::Module {
+struct GapImpl : AllParameters {
   GapImpl() {
     auto whole = torch::full({228}, 0.5);
     register_parameter("first", whole.narrow(0, 0, 100));
     register_parameter("frozen", whole.narrow(0, 100, 28), /*requires_grad=*/false);
     register_parameter("last", whole.narrow(0, 128, 100));
-  }
-  Tensor forward(const Tensor& x) {
-    Tensor sum = x.sum();
-    for (const auto& parameter : parameters())
-      sum = sum + (parameter * x.select(0, 0).select(0, 0)).sin().pow(2).mean();
-    return sum;
   }
 };
 TORCH_MODULE(Gap);
