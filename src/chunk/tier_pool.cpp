@@ -88,12 +88,17 @@ void Block::give_back() noexcept {
   pool->give_bytes(charged);
 }
 
-void Block::clear() {
+void Block::clear(std::uint64_t kept_at, std::uint64_t num_kept) {
   begin_use();
-  if (pool()->accelerator_)
-    pool()->accelerator_->compute().fill(data_, 0, bytes());
-  else if (!pool()->is_hollow_)
-    std::memset(data_, 0, bytes());
+  const auto clear_range = [&](std::uint64_t begin, std::uint64_t end) {
+    if (begin == end) return;
+    if (pool()->accelerator_)
+      pool()->accelerator_->compute().fill(data_ + begin, 0, end - begin);
+    else if (!pool()->is_hollow_)
+      std::memset(data_ + begin, 0, end - begin);
+  };
+  clear_range(0, kept_at);
+  clear_range(kept_at + num_kept, bytes());
 }
 
 void Block::pin() {

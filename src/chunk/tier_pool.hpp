@@ -80,8 +80,9 @@ class Block {
   std::uint64_t bytes() const { return reservation_.bytes(); }
   TierPool* pool() const { return reservation_.pool(); }
   explicit operator bool() const { return data_ != nullptr; }
-  // Makes all its bytes zero; by the compute stream, which begins to use it, where it is an accelerator's.
-  void clear();
+  // Makes all its bytes zero but the `num_kept` from `kept_at` on; by the compute stream, which begins to use it, where
+  // it is an accelerator's. REQUIRES: these lie within the block.
+  void clear(std::uint64_t kept_at = 0, std::uint64_t num_kept = 0);
   // Pins its pages for an accelerator's copies, if they are not yet and its pool does that (TierPool::pin_with).
   void pin();
 

@@ -11,7 +11,7 @@ std::uint64_t& of(ContentBytes& bytes, ContentKind kind) { return bytes[static_c
 
 void Books::enter(const Resident& resident, Tier tier) {
   resident_[index_of(tier)] += resident.bytes;
-  of(by_kind_[index_of(tier)], resident.kind()) += resident.bytes;
+  of(by_kind_[index_of(tier)], resident.kind_in_books()) += resident.bytes;
   auto& most_activations = peak_activations_[index_of(tier)];
   most_activations = std::max(most_activations, activation_bytes(tier));
   note_peak(tier);
@@ -19,7 +19,7 @@ void Books::enter(const Resident& resident, Tier tier) {
 
 void Books::leave(const Resident& resident, Tier tier) {
   resident_[index_of(tier)] -= resident.bytes;
-  of(by_kind_[index_of(tier)], resident.kind()) -= resident.bytes;
+  of(by_kind_[index_of(tier)], resident.kind_in_books()) -= resident.bytes;
 }
 
 // An operator's fullest moment usually comes while its outputs are still plain blocks: they count as what they become.
@@ -30,6 +30,11 @@ void Books::adopt(const Resident& resident, Tier tier) {
   const std::uint64_t made = std::min(resident.bytes, of(peak.content, ContentKind::kOther));
   of(peak.content, ContentKind::kOther) -= made;
   of(peak.content, ContentKind::kActivation) += made;
+}
+
+void Books::count_as_gradient(const Resident& resident, Tier tier) {
+  of(by_kind_[index_of(tier)], ContentKind::kActivation) -= resident.bytes;
+  of(by_kind_[index_of(tier)], ContentKind::kGrad) += resident.bytes;
 }
 
 std::uint64_t Books::activation_bytes(Tier tier) const {

@@ -28,6 +28,8 @@ class Books {
   // A copy of the resident takes its bytes on `tier`, or has given them back. `enter` comes after the bytes were taken.
   void enter(const Resident& resident, Tier tier);
   void leave(const Resident& resident, Tier tier);
+  // Its bytes there were an activation's, and are a gradient's.
+  void count_as_gradient(const Resident& resident, Tier tier);
   void pin(const Resident& resident, Tier tier) { pinned_[index_of(tier)] += resident.bytes; }
   void unpin(const Resident& resident, Tier tier) { pinned_[index_of(tier)] -= resident.bytes; }
   // Notes that a tier may hold more than ever: after bytes were taken there.

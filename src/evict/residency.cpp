@@ -106,6 +106,15 @@ void Residency::mark_table(Resident* list) {
   list->is_table = true;
 }
 
+void Residency::count_as_gradient(Resident* activation) {
+  const Lock lock(mutex_);
+  if (std::exchange(activation->is_gradient, true)) return;
+  activation_bytes_ -= activation->bytes;
+  for (const Tier tier : hierarchy_.levels())
+    if (activation->on(tier).state != CopyState::kAbsent) books_.count_as_gradient(*activation, tier);
+  note_live();
+}
+
 void Residency::add_tenant(Resident* resident, Tenant* tenant) {
   const Lock lock(mutex_);
   resident->tenants.push_back(tenant);
@@ -166,7 +175,7 @@ void Residency::destroy(Resident* resident) {
   if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
     by_key_.erase(named);
   if (!resident->shadow_of) content_bytes_ -= resident->bytes;
-  if (!resident->is_chunk) activation_bytes_ -= resident->bytes;
+  if (!resident->is_chunk && !resident->is_gradient) activation_bytes_ -= resident->bytes;
   if (is_left_below(*resident) && !resident->shadow_of) needs_.updated_content -= resident->bytes;
   const std::uint32_t hole = resident->index;
   std::swap(residents_[hole], residents_.back());
@@ -208,7 +217,7 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
   pin(resident, tier);
   chunk::Block block;
   try {
-    start_bring(resident, tier, Access::kRead);
+    start_bring({resident, Access::kRead}, tier);
     await(resident, tier, Access::kWrite);
     resident->on(tier).block.begin_use();
     claim(resident, tier, Access::kWrite);
@@ -289,7 +298,7 @@ void Residency::pin_all(std::span<const Want> wants, Tier tier) {
 // REQUIRES: all are pinned. After an exception none is.
 void Residency::bring(std::span<const Want> wants, Tier tier) {
   try {
-    for (const Want& want : wants) start_bring(want.resident, tier, want.access);
+    for (const Want& want : wants) start_bring(want, tier);
     run_ahead();  // behind what is wanted at once
     for (const Want& want : wants) await(want.resident, tier, want.access);
     for (const Want& want : wants) want.resident->on(tier).block.begin_use();
@@ -382,7 +391,8 @@ void Residency::touch(const Want& want, Tier tier) {
 }
 
 // Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
-void Residency::start_bring(Resident* resident, Tier tier, Access access) {
+void Residency::start_bring(const Want& want, Tier tier) {
+  Resident* resident = want.resident;
   if (auto& move = resident->move) {
     if (move->to != tier && !move->gone) stay(resident);
     if (move->gone || (move->from != tier && move->to != tier)) finish_move(resident);
@@ -392,7 +402,7 @@ void Residency::start_bring(Resident* resident, Tier tier, Access access) {
     stats_.prefetch_hits += is_ahead;
     return;
   }
-  if (resident->blank || access == Access::kOverwrite) return fill_blank(resident, tier, access);
+  if (resident->blank || want.access == Access::kOverwrite) return fill_blank(want, tier);
   const Tier source = source_of(resident, tier);
   const bool neighbours = hierarchy_.has_below(tier) && hierarchy_.below(tier) == source;
   if (neighbours || source < tier) return start_fetch(resident, source, tier);
@@ -415,15 +425,16 @@ void Residency::stay(Resident* resident) {
   if (std::exchange(resident->move->leaves, false) && resident->move->from == hierarchy_.compute_tier()) show(resident);
 }
 
-// An overwriter's copy is "arriving" without a move until claim(): the old bytes may still be needed.
-void Residency::fill_blank(Resident* resident, Tier tier, Access access) {
-  Copy& copy = resident->on(tier);
-  auto block = take_room_for(*resident, tier);
-  if (access != Access::kOverwrite) block.clear();
+// The copy of who will fill it is "arriving" without a move until claim(): the old bytes may still be needed, and a
+// blank one's are not zeros yet.
+void Residency::fill_blank(const Want& want, Tier tier) {
+  Copy& copy = want.resident->on(tier);
+  auto block = take_room_for(*want.resident, tier);
+  if (want.access != Access::kOverwrite) block.clear(want.filled_at, want.num_filled);
   copy.block = std::move(block);
-  enter(*resident, tier);
-  if (access == Access::kOverwrite) return transition(copy.state, CopyState::kArriving);
-  become_current(resident, tier);
+  enter(*want.resident, tier);
+  if (want.access == Access::kOverwrite || want.num_filled > 0) return transition(copy.state, CopyState::kArriving);
+  become_current(want.resident, tier);
 }
 
 void Residency::give_up_overwrite(Resident* resident, Tier tier) {

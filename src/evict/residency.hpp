@@ -55,6 +55,9 @@ namespace asterias::evict {
 struct Want {
   Resident* resident;
   Access access;
+  // The bytes that a writer fills before anybody reads them: of a blank resident all others are made zero.
+  std::uint64_t filled_at = 0;
+  std::uint64_t num_filled = 0;
 };
 
 // What moved since the counters were reset.
@@ -107,6 +110,8 @@ class Residency {
   Resident* adopt(chunk::Block block, Tenant* tenant);
   // The tables in a chunk's list are looked up and updated on the cpu tier.
   void mark_table(Resident* list);
+  // A final gradient has this activation for its memory, and counts as gradient from now on.
+  void count_as_gradient(Resident* activation);
   void add_tenant(Resident* resident, Tenant* tenant);
   // Takes a tenant out; an activation, or a retired chunk, dies with its last one. Returns how many tenants are left.
   std::size_t remove_tenant(Resident* resident, Tenant* tenant);
@@ -122,9 +127,9 @@ class Residency {
 
   // ---- pins
   // Pins all, then brings all to `tier`. Throws OutOfMemory or IoError with nothing pinned and no byte lost; StateError
-  // for a write while the resident is pinned on another tier. Who names a resident twice names it with kOverwrite in
-  // neither. What an accelerator is to do with the bytes is enqueued between the two calls: moves come after what was
-  // enqueued when the last pin went, and after nothing else.
+  // for a write while the resident is pinned on another tier. Who names a resident twice fills it in neither. What an
+  // accelerator is to do with the bytes is enqueued between the two calls: moves come after what was enqueued when the
+  // last pin went, and after nothing else.
   void acquire(std::span<const Want> wants, Tier tier);
   void release(std::span<const Want> wants, Tier tier) noexcept;
   bool is_pinned(const Resident* resident) const;
@@ -205,6 +210,8 @@ class Residency {
   // What was written down, to be played elsewhere: without rates.
   std::optional<RecordedStep> recorded_step() const;
   Needs needs() const;
+  // Says whether all that ever lived at once fits the compute tier.
+  bool all_fits() const;
   // Leaves blank residents out of Needs::content, or counts them again: while a model is built, what its constructor
   // made counts, and a chunk from when it is filled.
   void count_blank(bool count);
@@ -274,9 +281,9 @@ class Residency {
   std::uint64_t room_of_operator() const;
   bool lacks_place_for_operator(Tier tier);
   void bring_around(std::uint64_t room_bytes, std::span<const Want> wants, Tier tier);
-  void start_bring(Resident* resident, Tier tier, Access access);
+  void start_bring(const Want& want, Tier tier);
   void start_fetch(Resident* resident, Tier from, Tier to);
-  void fill_blank(Resident* resident, Tier tier, Access access);
+  void fill_blank(const Want& want, Tier tier);
   Tier source_of(const Resident* resident, Tier tier) const;
   void give_up_overwrite(Resident* resident, Tier tier);
   void stay(Resident* resident);

@@ -187,6 +187,12 @@ Needs Residency::needs() const {
   return needs;
 }
 
+bool Residency::all_fits() const {
+  const Lock lock(mutex_);
+  const auto& pool = hierarchy_.pool(hierarchy_.compute_tier());
+  return needs_.content + pool.foreign_bytes() <= pool.limit_bytes();
+}
+
 // In one piece of memory what an operator asks for may leave gaps, and small blocks have a place of their own.
 std::uint64_t Residency::working_set_bytes(Tier tier) const {
   const std::uint64_t need = needs_.working_set[index_of(tier)];

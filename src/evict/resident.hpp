@@ -77,6 +77,7 @@ struct Resident : Pooled {
   bool crosses_link = false;  // has lain on the gpu tier: its blocks on the cpu tier are copied from and to there
   bool kept = false;          // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;         // goes when the last pin does
+  bool is_gradient = false;   // no chunk, but a final gradient that stays where it was made: counts as one
   bool is_table = false;      // a list of embedding tables: looked up and updated on the cpu tier
   bool retired = false;       // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
@@ -99,6 +100,7 @@ struct Resident : Pooled {
   // Says whether a pass made it: what placement.activations is about.
   bool is_of_pass() const { return !is_chunk && key.is_named(); }
   ContentKind kind() const { return is_chunk ? content_kind_of(list) : ContentKind::kActivation; }
+  ContentKind kind_in_books() const { return is_gradient ? ContentKind::kGrad : kind(); }
   Copy& on(Tier tier) { return copies[static_cast<int>(tier)]; }
   const Copy& on(Tier tier) const { return copies[static_cast<int>(tier)]; }
   // Says whether the bytes are on `tier` and not on their way out.

@@ -584,7 +584,7 @@ bool ModelData::fits_place(const ParameterRecord& record) const {
 bool ModelData::route_gradient(ParameterRecord& record) {
   const auto& lists = chunks_[record.chunk];
   if (lists.lends() && !lend(record)) return false;
-  if (record.grad_slot) return true;
+  if (record.grad_slot || keep_gradient(record)) return true;
   if (settle_gradient_storage(record)) {
     if (runtime_->debug().evict_always) runtime_->residency().evict_all();
     bury();
@@ -599,17 +599,33 @@ bool ModelData::route_gradient(ParameterRecord& record) {
   return true;
 }
 
-// The slot becomes the memory of the gradient's own storage: whoever shares that sees what he would in plain libtorch.
-// False where the storage is more than the gradient, lies in a chunk already or is not of our memory, and where the
-// update writes over it.
-bool ModelData::settle_gradient_storage(ParameterRecord& record) {
-  const at::Tensor& gradient = record.tensor.grad();
-  const auto& lists = chunks_[record.chunk];
+// False where the gradient's storage is more than the gradient, lies in a chunk already or is not of our memory.
+bool ModelData::owns_memory(const at::Tensor& gradient, const ChunkLists& lists) const {
   auto* storage = gradient.storage().unsafeGetStorageImpl();
   const auto* slot = StorageSlot::find(runtime_->shared_residency(), storage);
   const bool is_whole = gradient.storage_offset() == 0 && storage->nbytes() == tensor_bytes(gradient);
-  const bool is_plain = slot ? !slot->resident()->is_chunk : !lists.is_table && block_of(storage);
-  if (lists.lends() || !is_whole || !is_plain) return false;
+  return is_whole && (slot ? !slot->resident()->is_chunk : !lists.is_table && block_of(storage));
+}
+
+// A chunk is there to be moved. Where nothing has to, the update reads the gradient where it was made, and the copy
+// into the chunk is spared.
+bool ModelData::keep_gradient(ParameterRecord& record) {
+  const at::Tensor& gradient = record.tensor.grad();
+  const auto& lists = chunks_[record.chunk];
+  if (!runtime_->is_all_there() || lists.lends() || !owns_memory(gradient, lists)) return false;
+  record.kept = gradient.storage().getWeakStorageImpl();
+  if (const auto* slot = StorageSlot::of(gradient)) runtime_->residency().count_as_gradient(slot->resident());
+  return true;
+}
+
+// The slot becomes the memory of the gradient's own storage: whoever shares that sees what he would in plain libtorch.
+// False where that memory is not its own, and where the update writes over it.
+bool ModelData::settle_gradient_storage(ParameterRecord& record) {
+  const at::Tensor& gradient = record.tensor.grad();
+  const auto& lists = chunks_[record.chunk];
+  if (lists.lends() || !owns_memory(gradient, lists)) return false;
+  auto* storage = gradient.storage().unsafeGetStorageImpl();
+  const auto* slot = StorageSlot::of(storage);
   release_last_outputs();
   auto& residency = runtime_->residency();
   if (slot && residency.is_pinned(slot->resident())) return false;  // somebody has a pointer
@@ -618,7 +634,7 @@ bool ModelData::settle_gradient_storage(ParameterRecord& record) {
   constexpr const char* kName = "aten::copy_";
   residency.begin_operator(kName, index_of(record));
   const std::uint64_t offset = record.offset * at::elementSize(lists.grad_dtype);
-  Held::Wants wants{{lists.grad_home(), evict::Access::kWrite}};
+  Held::Wants wants{{lists.grad_home(), evict::Access::kWrite, offset, storage->nbytes()}};
   if (slot) wants.push_back({slot->resident(), evict::Access::kRead});
   const Held held(residency, std::move(wants), lists.is_table ? Tier::kCpu : runtime_->compute_tier());
   auto* const place = held.address(lists.grad_home()) + offset;
@@ -699,7 +715,10 @@ const ParameterRecord* ModelData::find_reusing_gradient() const {
 }
 
 void ModelData::settle_gradient(ParameterRecord& record) {
-  if (!chunks_[record.chunk].lends()) return;
+  if (!chunks_[record.chunk].lends()) {
+    if (has_kept_gradient(record) && fits_place(record)) route_gradient(record);
+    return;
+  }
   const at::Tensor& gradient = record.tensor.grad();
   const bool is_shared = gradient.use_count() > 1 || gradient.storage().use_count() > 1;
   if (record.grad_slot && (is_shared || StorageSlot::of(gradient) != record.grad_slot)) recall(record);
@@ -725,6 +744,13 @@ bool ModelData::has_routed_gradient(const ParameterRecord& record) {
          gradient.storage_offset() == 0;
 }
 
+bool ModelData::has_kept_gradient(const ParameterRecord& record) {
+  const at::Tensor& gradient = record.tensor.grad();
+  return gradient.defined() && gradient.storage().unsafeGetStorageImpl() == record.kept._unsafe_get_target() &&
+         gradient.sizes() == record.tensor.sizes() && gradient.strides() == record.tensor.strides() &&
+         gradient.storage_offset() == 0;
+}
+
 void ModelData::prepare_norms() {
   if (!runtime_->kernels()) return;
   std::size_t most = 0;
@@ -735,7 +761,9 @@ void ModelData::prepare_norms() {
 
 void ModelData::sum_gradient(ParameterRecord& record) {
   const at::Tensor& gradient = record.tensor.grad();
-  const auto* slot = has_routed_gradient(record) ? record.grad_slot : nullptr;
+  const auto* slot = has_routed_gradient(record) ? record.grad_slot
+                     : has_kept_gradient(record) ? StorageSlot::of(gradient)
+                                                 : nullptr;
   if (slot && record.grad_sum_writes == slot->num_writes()) return;
   const at::NoGradGuard no_grad;
   record.grad_sum_writes = slot ? slot->num_writes() : ParameterRecord::kNotSummed;

@@ -1,8 +1,9 @@
 // The chunks of one module: its parameters, their masters, gradients and optimizer state, and which tensor lies where.
 //
 // Casts the parameters as the configuration says, moves their storages into param chunks, routes each final gradient
-// into its mirror slot, and lets the optimizer walk chunk by chunk. Knows torch tensors; knows nothing of optimizers'
-// formulas (runtime/optimizer.hpp) or of passes (runtime/engine_core.hpp).
+// into its mirror slot (but not where nothing has to move: there it stays in its own memory), and lets the optimizer
+// walk chunk by chunk. Knows torch tensors; knows nothing of optimizers' formulas (runtime/optimizer.hpp) or of passes
+// (runtime/engine_core.hpp).
 //
 // Invariants
 //   * The unit of layout is a storage with its strides: tied parameters, and views that share a storage, share their
@@ -80,8 +81,10 @@ struct ParameterRecord {
   StorageSlot::Name grad_name;       // of its gradient
   StorageSlot* grad_slot = nullptr;  // set while a gradient lies in the slot
   c10::Storage lent;                 // the parameter's storage, while its place is lent
-  std::int64_t num_steps = 0;        // updates so far, for the bias correction
-  double grad_square_sum = 0;        // of the gradient in its slot, after grad_sum_writes writes
+  // Of the gradient that was left where backward made it.
+  c10::weak_intrusive_ptr<c10::StorageImpl> kept{c10::intrusive_ptr<c10::StorageImpl>()};
+  std::int64_t num_steps = 0;  // updates so far, for the bias correction
+  double grad_square_sum = 0;  // of the gradient in its slot, after grad_sum_writes writes
   std::uint64_t grad_sum_writes = kNotSummed;
   bool is_summed_on_card = false;
   static constexpr std::uint64_t kNotSummed = UINT64_MAX;
@@ -144,8 +147,8 @@ class ModelData {
   void recall_all();
   // The first parameter that has a gradient which takes its place; null when there is none.
   const ParameterRecord* find_reusing_gradient() const;
-  // Brings a parameter's gradient into its place once more if the parameter was recalled since. Who holds the gradient
-  // besides the parameter keeps what it is now.
+  // Brings a parameter's gradient into its place once more if the parameter was recalled since, or if what was kept
+  // outside has to be able to move. Who holds the gradient besides the parameter keeps what it is now.
   void settle_gradient(ParameterRecord& record);
   // Ends the loan of a parameter that the update has written over its gradient.
   void end_loan(ParameterRecord& record);
@@ -180,6 +183,8 @@ class ModelData {
   double grad_square_sum(const ParameterRecord& record) const;
   // True where the gradient is what lies in its place, element by element: neither another tensor nor a view of it.
   static bool has_routed_gradient(const ParameterRecord& record);
+  // True where the gradient lies, whole, in memory of its own, where backward has left it.
+  static bool has_kept_gradient(const ParameterRecord& record);
 
  private:
   class ByteCopy;
@@ -230,6 +235,8 @@ class ModelData {
   void refuse_unscaled(ParameterRecord& record) const;
   bool fits_place(const ParameterRecord& record) const;
   bool route_gradient(ParameterRecord& record);
+  bool owns_memory(const at::Tensor& gradient, const ChunkLists& lists) const;
+  bool keep_gradient(ParameterRecord& record);
   bool settle_gradient_storage(ParameterRecord& record);
   bool lend(ParameterRecord& record);
   void recall(ParameterRecord& record);

@@ -164,8 +164,9 @@ struct Optimizer::Segment {
   hybrid_adam::StateCodec codec;
   hybrid_adam::RoundingKey rounding;
   bool fills_storage;  // what follows it up to the alignment is nobody's
-  // The gradient, where it does not lie in its own slot: copied out in fp32, in the parameter's order of elements.
-  torch::Tensor stray_gradient;
+  // The gradient, where it does not lie in its slot: where it was kept, or copied out in fp32, in the parameter's order
+  // of elements.
+  torch::Tensor own_gradient;
 
   // `alignment` is that of tensors in the chunk. Coded moments know where their tensor starts, so it stays alone.
   // Says whether both compute the same from the same.
@@ -174,7 +175,7 @@ struct Optimizer::Segment {
       return std::tie(segment.offset, segment.count, segment.group, segment.num_steps, segment.codec);
     };
     return key(*this) == key(other) && constants == other.constants && rounding == other.rounding &&
-           !stray_gradient.defined() && !other.stray_gradient.defined();
+           !own_gradient.defined() && !other.own_gradient.defined();
   }
 
   void join(const Segment& next) {
@@ -185,7 +186,7 @@ struct Optimizer::Segment {
   bool continues(const Segment& next, std::uint64_t alignment) const {
     const bool adjacent = (fills_storage ? round_up(offset + count, alignment) : offset + count) == next.offset;
     return codec == hybrid_adam::StateCodec::kFloat32 && adjacent && group == next.group &&
-           num_steps == next.num_steps && !stray_gradient.defined() && !next.stray_gradient.defined();
+           num_steps == next.num_steps && !own_gradient.defined() && !next.own_gradient.defined();
   }
 };
 
@@ -194,10 +195,39 @@ struct Optimizer::ChunkPlan {
   std::vector<Segment> segments;
   std::uint64_t replaced_bytes = 0;  // of param, that are written without being read
 
+  bool reads_slots() const {
+    return std::any_of(segments.begin(), segments.end(),
+                       [](const Segment& segment) { return !segment.own_gradient.defined(); });
+  }
+
   void clear() {  // keeps the memory
     segments.clear();
     replaced_bytes = 0;
   }
+};
+
+// Gradients that were kept outside of chunks, while they are read.
+class Optimizer::KeptGradients {
+ public:
+  // `wants` is scratch.
+  KeptGradients(evict::Residency& residency, const ChunkPlan& plan, std::vector<evict::Want>& wants)
+      : residency_(residency), wants_(wants) {
+    wants_.clear();
+    for (const auto& segment : plan.segments) {
+      const auto* slot = segment.own_gradient.defined() ? runtime::StorageSlot::of(segment.own_gradient) : nullptr;
+      if (slot) wants_.push_back({slot->resident(), evict::Access::kRead});
+    }
+    if (!wants_.empty()) residency_.acquire(wants_, Tier::kCpu);
+  }
+  KeptGradients(const KeptGradients&) = delete;
+  KeptGradients& operator=(const KeptGradients&) = delete;
+  ~KeptGradients() {
+    if (!wants_.empty()) residency_.release(wants_, Tier::kCpu);
+  }
+
+ private:
+  evict::Residency& residency_;
+  std::vector<evict::Want>& wants_;
 };
 
 Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of)
@@ -368,9 +398,12 @@ void Optimizer::plan_parameter(runtime::ParameterRecord& record, const Group& gr
   if (record.tensor.numel() == 0) return;
   data_.settle_gradient(record);
   add_segment(plans_[record.chunk], record, group, grad_scale);
-  if (!data_.has_routed_gradient(record))
-    plans_[record.chunk].segments.back().stray_gradient =
-        data_.copy_out(record.tensor.grad().to(torch::kFloat), record.tensor.strides());
+  if (!data_.has_routed_gradient(record)) {
+    const bool is_kept = data_.has_kept_gradient(record) && core_.runtime_->is_all_there();
+    plans_[record.chunk].segments.back().own_gradient =
+        is_kept ? record.tensor.grad()
+                : data_.copy_out(record.tensor.grad().to(torch::kFloat), record.tensor.strides());
+  }
   stepped_.push_back(&record);
 }
 
@@ -406,7 +439,7 @@ evict::UpdatePipeline::Lists Optimizer::lists_of(std::size_t chunk, const ChunkP
   evict::UpdatePipeline::Lists wants;
   for (auto* list : {lists.exp_avg, lists.exp_avg_sq, lists.master})
     if (list) wants.push_back({list, evict::Access::kWrite});
-  if (lists.grad) wants.push_back({lists.grad, evict::Access::kRead});
+  if (lists.grad && plan.reads_slots()) wants.push_back({lists.grad, evict::Access::kRead});
   wants.push_back({lists.param, is_overwritten(plan, lists) ? evict::Access::kOverwrite : evict::Access::kWrite});
   wants.set_tier(tier_of(chunk, plan));
   return wants;
@@ -421,10 +454,11 @@ bool Optimizer::is_overwritten(const ChunkPlan& plan, const runtime::ChunkLists&
 void Optimizer::update_chunk(std::size_t place, Tier tier) {
   const std::size_t chunk = trained_[place];
   auto& residency = core_.runtime_->residency();
+  const KeptGradients kept(residency, plans_[chunk], kept_gradients_);
   const auto start = std::chrono::steady_clock::now();
   update_segments(chunk, plans_[chunk], tier,
                   [&](const evict::Resident* list) { return residency.address(list, tier); });
-  for (auto& segment : plans_[chunk].segments) segment.stray_gradient.reset();
+  for (auto& segment : plans_[chunk].segments) segment.own_gradient.reset();
   residency.record_update(data_.chunks()[chunk].param, start, std::chrono::steady_clock::now());
   num_above_ += tier == Tier::kGpu;
   if (tier != lists_[place].tier()) set_update_tier(chunk, tier);  // there was no room for it
@@ -450,7 +484,8 @@ hybrid_adam::UpdateSegment Optimizer::resolve(const Segment& segment, const runt
   hybrid_adam::UpdateArrays arrays{};
   arrays.param = floats(lists.master ? lists.master : lists.param);
   arrays.grad = {at(lists.grad_home(), lists.grad_dtype), runtime::number_type(lists.grad_dtype)};
-  if (segment.stray_gradient.defined()) arrays.grad = segment.stray_gradient.const_data_ptr<float>();
+  if (segment.own_gradient.defined())
+    arrays.grad = {segment.own_gradient.const_data_ptr(), runtime::number_type(segment.own_gradient.scalar_type())};
   arrays.exp_avg = moments(lists.exp_avg);
   arrays.exp_avg_sq = moments(lists.exp_avg_sq);
   arrays.count = segment.count;
@@ -487,8 +522,8 @@ void Optimizer::place_updates(const evict::MoveRates& rates) {
 
 // A gradient outside of the chunk lies in the host's memory.
 Tier Optimizer::tier_of(std::size_t chunk, const ChunkPlan& plan) const {
-  const auto is_stray = [](const Segment& segment) { return segment.stray_gradient.defined(); };
-  if (!is_placed_ || std::any_of(plan.segments.begin(), plan.segments.end(), is_stray)) return Tier::kCpu;
+  const auto has_own_gradient = [](const Segment& segment) { return segment.own_gradient.defined(); };
+  if (!is_placed_ || std::any_of(plan.segments.begin(), plan.segments.end(), has_own_gradient)) return Tier::kCpu;
   return data_.chunks()[chunk].param->update_tier;
 }
 

@@ -54,6 +54,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   struct Group;
   struct Segment;
   struct ChunkPlan;
+  class KeptGradients;
 
   Optimizer(EngineCore& core, const EngineConfig& config, runtime::ModelData& data, const GroupOf& group_of);
   // The state that the optimizer of `config` keeps.
@@ -105,6 +106,7 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   ThreadPool pool_;
   const std::unique_ptr<hybrid_adam::ChunkUpdater> below_, above_;  // on the cpu tier, and on an accelerator's
   std::vector<hybrid_adam::UpdateSegment> segments_;                // scratch, of one chunk
+  std::vector<evict::Want> kept_gradients_;                         // likewise
   std::vector<std::size_t> trained_;                                // chunks, by place in the update
   std::vector<ChunkPlan> plans_;                                    // by chunk, of the present step
   std::vector<evict::UpdatePipeline::Lists> lists_;                 // by place in the update, of the present step

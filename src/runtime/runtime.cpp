@@ -339,8 +339,11 @@ void Runtime::refuse_build() const {
   refuse("while another model was built", "; at least: limits are final after the first update, so no more is known");
 }
 
+// Gradients' chunks that stay blank (ModelData::keep_gradient) are no content from now on.
 void Runtime::end_measuring() {
-  if (std::exchange(is_measuring_, false)) residency_->set_measuring(false);
+  if (!std::exchange(is_measuring_, false)) return;
+  residency_->set_measuring(false);
+  residency_->count_blank(false);
 }
 
 void Runtime::refuse(const char* why, const char* remark) const {

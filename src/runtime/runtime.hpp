@@ -78,6 +78,8 @@ class Runtime : public std::enable_shared_from_this<Runtime> {
   }
 
   bool is_measuring() const { return is_measuring_; }
+  // Says that nothing has to move: the CPU computes, and its memory holds all that ever lived at once.
+  bool is_all_there() const { return !is_measuring_ && compute_tier_ == Tier::kCpu && residency_->all_fits(); }
   // Ends the measuring: from now on a limit is final. Called when the first update is about to change weights.
   void end_measuring();
   // Throws BudgetError for a model that could not even be built, unless no tier lacks anything that is known of.

@@ -181,7 +181,7 @@ class Rig {
       for (int tier = 0; tier < kNumTiers; ++tier) {
         if (resident.copies[tier].state != CopyState::kAbsent) {
           present[tier] += resident.bytes;
-          by_kind[tier][static_cast<std::size_t>(resident.kind())] += resident.bytes;
+          by_kind[tier][static_cast<std::size_t>(resident.kind_in_books())] += resident.bytes;
         }
         if (resident.copies[tier].pins > 0) pinned[tier] += resident.bytes;
       }

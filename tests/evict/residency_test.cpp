@@ -1,6 +1,7 @@
 // What each call of Residency promises, one at a time. residency_walk_test.cpp mixes them.
 #include "evict/residency.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <vector>
@@ -84,6 +85,29 @@ CATCH_TEST_CASE("residency: an overwriter's old bytes are not brought", "[evict]
   CATCH_CHECK(rig.reads(a, 3));
 }
 
+CATCH_TEST_CASE("residency: a blank chunk is zero but for the bytes that its writer fills", "[evict]") {
+  Rig rig({0, 3, 8});
+  auto *chunk = rig.make_chunk(), *large = rig.make_chunk(3);
+  // The room it gets was used before.
+  rig.write(large, 7);
+  rig.residency->forget(large);
+  const Want want{chunk, Access::kWrite, 512, kPage - 1024};
+  // Not granted: nobody has filled it, and it reads as zeros.
+  CATCH_CHECK_THROWS_AS(rig.acquire({want, {large, Access::kWrite}}), OutOfMemory);
+  rig.check_books();
+  CATCH_CHECK(rig.reads(chunk, 0));
+  rig.residency->forget(chunk);
+  rig.acquire({want});
+  std::byte* const bytes = rig.residency->address(chunk, Tier::kCpu);
+  CATCH_CHECK(std::all_of(bytes, bytes + 512, [](std::byte byte) { return byte == std::byte{0}; }));
+  CATCH_CHECK(std::all_of(bytes + kPage - 512, bytes + kPage, [](std::byte byte) { return byte == std::byte{0}; }));
+  write_version(bytes, kPage, 2);
+  rig.residency->release({&want, 1}, Tier::kCpu);
+  rig.empty_compute_tier();
+  CATCH_CHECK(rig.reads(chunk, 2));
+  rig.check_books();
+}
+
 // A failing test once: the overwriter's uninitialised room counted as the newest bytes.
 CATCH_TEST_CASE("residency: a failed acquire loses no bytes of what it would have overwritten", "[evict]") {
   for (const bool was_written : {false, true}) {
@@ -138,6 +162,29 @@ CATCH_TEST_CASE("residency: an activation dies with its last tenant, but not und
   rig.residency->release(held, Tier::kCpu);
   CATCH_CHECK(rig.residency->num_residents() == 0);
   CATCH_CHECK(rig.cpu->used_bytes() == 0);
+}
+
+CATCH_TEST_CASE("residency: an activation that has become a gradient counts as one wherever it lies", "[evict]") {
+  Rig rig({0, 4, 4});
+  chunk::Block block = rig.residency->allocate(2 * kPage, Tier::kCpu);
+  Pointer pointer(block.data());
+  auto* resident = rig.residency->adopt(std::move(block), &pointer);
+  rig.write(resident, 5);
+  const auto bytes = [&](Tier tier, ContentKind kind) {
+    return rig.residency->content(tier)[static_cast<std::size_t>(kind)];
+  };
+  CATCH_CHECK(bytes(Tier::kCpu, ContentKind::kActivation) == 2 * kPage);
+  for (int time = 0; time < 2; ++time) rig.residency->count_as_gradient(resident);
+  CATCH_CHECK(bytes(Tier::kCpu, ContentKind::kActivation) == 0);
+  CATCH_CHECK(bytes(Tier::kCpu, ContentKind::kGrad) == 2 * kPage);
+  rig.check_books();
+  rig.empty_compute_tier();
+  CATCH_CHECK(bytes(Tier::kNvme, ContentKind::kGrad) == 2 * kPage);
+  CATCH_CHECK(rig.reads(resident, 5));
+  rig.check_books();
+  rig.residency->remove_tenant(resident, &pointer);
+  CATCH_CHECK(rig.residency->num_residents() == 0);
+  CATCH_CHECK(bytes(Tier::kCpu, ContentKind::kGrad) == 0);
 }
 
 CATCH_TEST_CASE("residency: a chunk dies when it is retired and without tenants, in either order", "[evict]") {

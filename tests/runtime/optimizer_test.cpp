@@ -7,6 +7,9 @@
 #include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
 #include <torch/optim/schedulers/step_lr.h>
 
+#include "base/byte_size.hpp"
+#include "base/process_memory.hpp"
+#include "runtime/storage_slot.hpp"
 #include "side_by_side.hpp"
 
 namespace asterias::test {
@@ -458,6 +461,33 @@ CATCH_TEST_CASE_METHOD(OneThread, "a gradient that the user replaces, or makes w
     }
     run.optimizer.zero_grad();
   });
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "gradients stay where backward made them until not all fits", "[optimizer]") {
+  for (const double max_norm : {0.0, 1e-2}) {
+    auto config = adamw_config();
+    if (max_norm > 0) config.gradient_clipping = max_norm;
+    std::vector<bool> lies_in_chunk;
+    const auto loop = [&](auto& run) {
+      std::vector<Tensor> others;
+      for (int i = 0; i < kSteps; ++i) {
+        run.optimizer.zero_grad();
+        run.backward(loss_of(run, i));
+        if constexpr (!std::decay_t<decltype(run)>::kIsPlain) {
+          lies_in_chunk.push_back(runtime::StorageSlot::of(run.module->layers[0]->weight.grad())->resident()->is_chunk);
+          for (int other = 0; i == 3 && other < 6; ++other)
+            others.push_back(run.engine.run([] { return torch::zeros({static_cast<std::int64_t>(8 * kMiB)}); }));
+        }
+        run.optimizer.step();
+      }
+    };
+    const auto plain = run_plain(config, make_deep, loop);
+    config.device = "cpu";
+    config.tiers.nvme.paths = {swap_folder()};
+    config.tiers.cpu.limit.bytes = resident_set_bytes() + 64 * kMiB + 64 * kMiB;  // libraries grow by the first
+    CATCH_CHECK(difference(plain, run_engine(config, make_deep, loop).outcome) == "");
+    CATCH_CHECK(lies_in_chunk == std::vector<bool>{true, false, false, false, true, true});  // the first is measured
+  }
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "an old gradient that is still held keeps its values", "[optimizer]") {

@@ -1,6 +1,6 @@
-// One training loop, written once and run three times: on plain libtorch, under an engine with room for everything, and
-// under one whose compute tier holds 12 % of the model data. Whatever it observes, and every parameter and buffer at
-// its end, must have the same bits.
+// One training loop, written once and run four times: on plain libtorch, under an engine on the CPU alone, where
+// nothing has to move, under one whose accelerator has room for everything, and under one whose accelerator holds 12 %
+// of the model data. Whatever it observes, and every parameter and buffer at its end, must have the same bits.
 #pragma once
 
 #include <memory>
@@ -147,11 +147,12 @@ EngineOutcome run_engine(const EngineConfig& config, const Make& make, const Loo
   return {std::move(run.outcome), made.engine.plan(), made.engine.stats()};
 }
 
-// Runs `loop` on all three sides and compares. `config` names optimizer and clipping; the tiers are chosen here.
+// Runs `loop` on all four sides and compares. `config` names optimizer and clipping; the tiers are chosen here.
 template <class Make, class Loop>
 void check_same_bits(const EngineConfig& config, const Make& make, const Loop& loop,
                      const GroupOf& group_of = nullptr) {
   const auto plain = run_plain(config, make, loop);
+  CATCH_CHECK(difference(plain, run_engine(config, make, loop, group_of).outcome) == "");
   const auto unlimited = run_engine(simulated(config, kAmple), make, loop, group_of);
   CATCH_CHECK(difference(plain, unlimited.outcome) == "");
   const auto limit = tight_bytes(unlimited.plan);

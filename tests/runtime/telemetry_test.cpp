@@ -145,7 +145,8 @@ CATCH_TEST_CASE("bytes by kind sum to what each tier holds, at its peak and at t
       return bytes;
     };
     for (const auto kind : {ContentKind::kParam, ContentKind::kGrad, ContentKind::kExpAvg, ContentKind::kExpAvgSq})
-      CATCH_CHECK(of(kind) >= training.engine.plan().model_data_bytes / 4);
+      // Gradients that lie in no chunk are less than one, and the smallest are no residents.
+      CATCH_CHECK(of(kind) >= training.engine.plan().model_data_bytes / (kind == ContentKind::kGrad ? 5 : 4));
     CATCH_CHECK(of(ContentKind::kMaster) == 0);
     CATCH_CHECK(stats.tiers[1].bytes_by_kind[static_cast<std::size_t>(ContentKind::kLibraries)] > 0);
     CATCH_CHECK(stats.wall_ms >= stats.forward_ms + stats.backward_ms + stats.update_ms);
