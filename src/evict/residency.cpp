@@ -112,6 +112,7 @@ void Residency::count_as_gradient(Resident* activation) {
   activation_bytes_ -= activation->bytes;
   for (const Tier tier : hierarchy_.levels())
     if (activation->on(tier).state != CopyState::kAbsent) books_.count_as_gradient(*activation, tier);
+  if (std::exchange(activation->kept, false)) unpin(activation, hierarchy_.compute_tier());
   note_live();
 }
 

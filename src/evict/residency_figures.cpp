@@ -189,6 +189,7 @@ Needs Residency::needs() const {
 
 bool Residency::all_fits() const {
   const Lock lock(mutex_);
+  if (!hierarchy_.has_below(hierarchy_.compute_tier())) return true;  // or it would have been refused
   const auto& pool = hierarchy_.pool(hierarchy_.compute_tier());
   return needs_.content + pool.foreign_bytes() <= pool.limit_bytes();
 }

@@ -10,7 +10,8 @@
 //   * Spans end after they start, within their step; a move belongs to the step that starts it and may end later.
 //   * Stalls sum to StepStats' stall times, moves to its bytes.
 //   * The sample of (moment, tier) is taken when the moment ends; the kinds of residents in it are the sum of the
-//     residences with from <= moment < to. Moments without a sample are as the one before.
+//     residences with from <= moment < to, but for activations that have become gradients, which count as such in
+//     samples. Moments without a sample are as the one before.
 //
 // Threading: plain values. Units: nanoseconds of std::chrono::steady_clock, bytes, moments.
 #pragma once

@@ -22,6 +22,12 @@ double stall_ms(const evict::ResidencyStats& stats, evict::Edge edge) {
   return static_cast<double>(stats.stalled(edge)) / 1e6;
 }
 
+// What a new model will fill counts once as content; what stays blank, while needs are measured only.
+void count_what_was_built(const runtime::Runtime& runtime) {
+  runtime.residency().count_blank(true);
+  if (!runtime.is_measuring()) runtime.residency().count_blank(false);
+}
+
 std::uint64_t next_engine_id() {
   static std::atomic<std::uint64_t> id{0};
   return ++id;
@@ -75,7 +81,7 @@ EngineCore::EngineCore(const EngineConfig& config, const MakeModule& make_module
     data_->take_gradients(!loss_scaler_.is_active());
     optimizer_ = std::unique_ptr<Optimizer>(new Optimizer(*this, config_, *data_, group_of));
     hold_buffers();
-    runtime_->residency().count_blank(true);
+    count_what_was_built(*runtime_);
     if (runtime_->is_measuring()) runtime_->residency().start_script();
     note_update_need();
   } catch (const OutOfMemory&) {
@@ -96,7 +102,7 @@ std::shared_ptr<torch::nn::Module> EngineCore::build(const MakeModule& make_modu
 
 void EngineCore::abandon() {
   leave();
-  runtime_->residency().count_blank(true);
+  count_what_was_built(*runtime_);
 }
 
 EngineCore::~EngineCore() { leave(); }

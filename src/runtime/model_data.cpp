@@ -716,7 +716,9 @@ const ParameterRecord* ModelData::find_reusing_gradient() const {
 
 void ModelData::settle_gradient(ParameterRecord& record) {
   if (!chunks_[record.chunk].lends()) {
-    if (has_kept_gradient(record) && fits_place(record)) route_gradient(record);
+    if (!has_kept_gradient(record) || !fits_place(record)) return;
+    route_gradient(record);
+    if (record.grad_slot) record.grad_sum_writes = ParameterRecord::kNotSummed;  // that slot counts writes of its own
     return;
   }
   const at::Tensor& gradient = record.tensor.grad();

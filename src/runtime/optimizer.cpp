@@ -306,7 +306,12 @@ bool Optimizer::try_update() {
   const auto* overflowed = measure_gradients();
   if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
   num_taken_ = num_above_ = 0;
-  if (!overflowed) update(grad_scale());
+  if (!overflowed) try {
+      update(grad_scale());
+    } catch (...) {
+      for (auto& plan : plans_) plan.clear();  // they hold gradients
+      throw;
+    }
   early_.discard_all();
   data_.use_up_gradients();
   scaler.count_step(overflowed);
@@ -315,7 +320,10 @@ bool Optimizer::try_update() {
 
 // Everything that can be refused is refused before the first chunk changes.
 void Optimizer::update(double grad_scale) {
+  const bool was_all_there = core_.runtime_->is_all_there();
   plan_update(grad_scale);
+  if (was_all_there && !core_.runtime_->is_all_there())
+    plan_update(grad_scale);        // what was kept has to be able to move
   runtime::release_last_outputs();  // a gradient that was put into its place
   core_.runtime_->residency().require_room(Tier::kCpu, data_.update_working_set_bytes(), "the optimizer update");
   if (!stepped_.empty()) core_.runtime_->end_measuring();

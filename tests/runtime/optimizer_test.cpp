@@ -473,11 +473,16 @@ CATCH_TEST_CASE_METHOD(OneThread, "gradients stay where backward made them until
       for (int i = 0; i < kSteps; ++i) {
         run.optimizer.zero_grad();
         run.backward(loss_of(run, i));
+        if (i == 3) run.backward(loss_of(run, 10 * i));  // in place
         if constexpr (!std::decay_t<decltype(run)>::kIsPlain) {
           lies_in_chunk.push_back(runtime::StorageSlot::of(run.module->layers[0]->weight.grad())->resident()->is_chunk);
           for (int other = 0; i == 3 && other < 6; ++other)
             others.push_back(run.engine.run([] { return torch::zeros({static_cast<std::int64_t>(8 * kMiB)}); }));
         }
+        run.optimizer.step();
+        if (i != 3) continue;
+        const torch::NoGradGuard no_grad;
+        run.module->layers[0]->weight.grad().mul_(100);  // which lies in its chunk now
         run.optimizer.step();
       }
     };

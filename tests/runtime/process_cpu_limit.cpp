@@ -81,8 +81,8 @@ CATCH_TEST_CASE("a CPU-only run stays below its limit and keeps its bits", "[par
 
 CATCH_TEST_CASE("a limit that is too small is refused, and what the refusal names works", "[parity]") {
   const auto precision = GENERATE(as<std::string>{}, "fp32", "bf16", "fp16");
-  Json job = {{"layers", 4},     {"hidden", 512},           {"batch", 4},
-              {"sequence", 128}, {"cpu_limit", 140 * kMiB}, {"precision", precision}};
+  Json job = {{"layers", 4},    {"hidden", 512},           {"batch", 2},
+              {"sequence", 32}, {"cpu_limit", 140 * kMiB}, {"precision", precision}};
   const Json refused = run_child(job);
   CATCH_INFO(refused.dump());
   CATCH_REQUIRE(refused.contains("smallest"));
