@@ -2,7 +2,8 @@
 // the cpu tier, into shadows (residency.hpp) that step() makes the chunk's own, or that go as if they had never been.
 //
 // What is gained is time for moves: state comes while backward runs, and what is new leaves meanwhile. So an update
-// ahead waits for none. Knows nothing of arithmetic: whoever updates is called with the chunk's place.
+// ahead waits for none, but what lies on the drive is brought for it, for a few chunks at once. Knows nothing of
+// arithmetic: whoever updates is called with the chunk's place.
 //
 // Invariants
 //   * Nothing shows before take(): lists, gradients and all that uses them stay as they are.
@@ -54,7 +55,7 @@ class EarlyUpdates {
         ++at;
         continue;
       }
-      pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(at));
+      stop_waiting(place);
       update(place);
       finish(place);
     }
@@ -77,14 +78,18 @@ class EarlyUpdates {
     std::vector<std::uint64_t> versions;  // of lists, when it was computed
     bool is_ready = false;
     bool is_done = false;
+    bool is_awaited = false;  // what lies on the drive is being brought
   };
 
+  void await_some();
+  void stop_waiting(std::size_t place);
   void finish(std::size_t place);
   bool is_unchanged(const Chunk& chunk) const;
 
   Residency& residency_;
   std::vector<Chunk> chunks_;         // by place
-  std::vector<std::size_t> pending_;  // places that are ready and not done
+  std::vector<std::size_t> pending_;  // places that are ready and not done; those that are awaited first
+  std::size_t num_awaited_ = 0;       // of these
   int num_waits_ = 0;
 };
 

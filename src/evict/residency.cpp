@@ -169,6 +169,7 @@ void Residency::drop_all(Resident* resident) {
 
 void Residency::destroy(Resident* resident) {
   if (script_ && measuring_) script_->add(PassScript::What::kDeath, *resident);
+  stop_awaiting(resident);
   drop_all(resident);
   if (resident->shadow) destroy(resident->shadow);
   if (resident->shadow_of) resident->shadow_of->shadow = nullptr;
@@ -199,6 +200,7 @@ void Residency::leave(const Resident& resident, Tier tier) {
 void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
+  stop_awaiting(resident);
   ++resident->version;
   resident->spent = false;
   drop_all(resident);
@@ -612,6 +614,11 @@ void Residency::begin_step_call() {
 void Residency::begin_update(std::uint64_t signature) {
   const Lock lock(mutex_);
   timeline_.begin_update(signature);
+  while (!awaited_.empty()) {  // now they are used in their turn
+    Resident* list = awaited_.back();
+    stop_awaiting(list);
+    expect_again(*list, Tier::kCpu);
+  }
 }
 
 Tier Residency::begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {

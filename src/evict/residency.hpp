@@ -143,6 +143,10 @@ class Residency {
   void write_behind(Resident* resident, Tier tier);
 
   // ---- shadows: what an update computes before it may show
+  // Begins to bring lists from the drive for try_shadow, before all else that runs ahead. Until that succeeds, or
+  // drop_shadows, or begin_update, they count as used next. False, without effect, where none lies on the drive alone:
+  // what comes anyway is enough; or where one is blank.
+  bool await_for_shadows(std::span<const Want> wants);
   // Gives each list that is wanted for writing a shadow without content, and pins all on the cpu tier: what is read or
   // rewritten, and the shadows. Else, without effect, says what would have to be waited for: something is not there or
   // is pinned, or there is no room that is free or used later anyway.
@@ -155,6 +159,8 @@ class Residency {
   bool take_shadows(std::span<const Want> wants);
   // Ends the shadows that are left.
   void drop_shadows(std::span<const Want> wants) noexcept;
+  // How many residents are fetched before they are used.
+  std::size_t look_ahead() const { return look_ahead_; }
   // Counts what may have changed the resident's content so far.
   std::uint64_t version(const Resident* resident) const;
 
@@ -257,6 +263,7 @@ class Residency {
 
   Resident* add_resident(std::uint64_t bytes);
   bool can_be_shadowed(const Want& want) const;
+  void stop_awaiting(Resident* list);
   bool add_shadow(Resident* list);
   void take_shadow(Resident* list);
   static void spend(const Want& want);
@@ -359,6 +366,8 @@ class Residency {
   void offload(Resident* resident, const Use& next);
   void await_departures(std::uint64_t most_leaving_bytes);
   void run_ahead();
+  void fetch_awaited();
+  std::uint64_t bytes_awaited() const;
   void fetch_ahead(Tier tier);
   enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
@@ -371,7 +380,7 @@ class Residency {
   void clean_ahead(Tier tier);
   std::uint64_t bytes_wanted(Tier tier) const;
   std::uint64_t next_bytes(Tier tier) const;
-  bool is_about_to_die(const Candidate& candidate) const { return !next_use(*residents_[candidate.index]); }
+  bool is_about_to_die(const Candidate& candidate) const;
   bool try_prefetch(Resident* resident, Tier tier, Moment used_at, std::uint64_t owed_bytes = 0);
   bool drop_clean_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t bytes_besides = 0);
   bool drop_clean_neighbours_for(std::uint64_t bytes, Tier tier, Moment used_at, std::uint64_t wanted);
@@ -394,6 +403,7 @@ class Residency {
   // The youngest of each name, for what is foretold.
   std::pmr::unordered_map<std::uint64_t, Resident*> by_key_{node_pool()};
   std::vector<Resident*> in_flight_;
+  std::vector<Resident*> awaited_;  // lists, chunk by chunk
   // Moves whose end the accelerator's stream waits for, and what they read though nobody wants it any more.
   struct Followed {
     std::shared_ptr<chunk::MoveTicket> ticket;

@@ -23,6 +23,10 @@ Moment Residency::next_use_on(Tier tier, Resident& resident) const {
 
 // Asked for every candidate again and again: remembered until it has passed.
 const std::optional<Use>& Residency::next_use(Resident& resident) const {
+  if (resident.awaited) {
+    resident.foretold = Use{timeline_.now() + 1, resident.key, Tier::kCpu, Access::kWrite};
+    return resident.foretold;
+  }
   const bool holds =
       resident.foretold_in == timeline_.epoch() && (!resident.foretold || resident.foretold->at > timeline_.now());
   if (!holds) {
@@ -37,6 +41,12 @@ const std::optional<Use>& Residency::next_use(Resident& resident) const {
   return resident.foretold;
 }
 
+// What an update has computed ahead will be used, however late that is.
+bool Residency::is_about_to_die(const Candidate& candidate) const {
+  Resident& resident = *residents_[candidate.index];
+  return !resident.shadow_of && !next_use(resident);
+}
+
 // Fetches what will be used and cleans what will have to leave, so that neither is waited for when its time comes.
 void Residency::run_ahead() {
   if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold()) return;
@@ -44,6 +54,7 @@ void Residency::run_ahead() {
   for (const Tier tier : hierarchy_.levels()) {
     if (tier == Tier::kNvme) return;
     if (hierarchy_.has_below(tier)) clean_ahead(tier);  // first: what is being cleaned blocks no fetch
+    if (tier == Tier::kCpu) fetch_awaited();
     fetch_ahead(tier);
   }
 }
@@ -60,6 +71,27 @@ void Residency::finish_done() {
 }
 
 // ---- fetching -------------------------------------------------------------------------------------------------------
+
+// In the order in which they were asked for. The shadows of the first chunk find room when its lists are there.
+void Residency::fetch_awaited() {
+  std::uint64_t owed_bytes = 0;
+  for (const Resident* list : awaited_)
+    if (list->number == awaited_.front()->number && list->list != chunk::ListKind::kGrad) owed_bytes += list->bytes;
+  for (Resident* list : awaited_) {
+    if (list->move || list->is_pinned() || is_here(*list, Tier::kCpu)) continue;
+    if (!try_prefetch(list, Tier::kCpu, timeline_.now() + 1, owed_bytes)) return;
+  }
+}
+
+// The room that updates ahead wait for: of lists that are not there, and of shadows.
+std::uint64_t Residency::bytes_awaited() const {
+  std::uint64_t bytes = 0;
+  for (const Resident* list : awaited_) {
+    if (!is_here(*list, Tier::kCpu)) bytes += list->bytes;
+    if (list->list != chunk::ListKind::kGrad) bytes += list->bytes;
+  }
+  return bytes;
+}
 
 // In the order of use, as long as there is room that nobody uses earlier. What an update has still to write is passed
 // over, and its room left free. A way is given no more at once than what the next moments use, so that a fetch somebody
@@ -228,11 +260,12 @@ void Residency::clean_ahead(Tier tier) {
   }
 }
 
-// By the next fetches, and on the compute tier by what will be born. More would be cleaned in vain: it is used, and
+// By the next fetches, and on the compute tier by what will be born, below it by updates ahead. More would be cleaned in vain: it is used, and
 // written, before anybody needs its room.
 std::uint64_t Residency::bytes_wanted(Tier tier) const {
   const std::uint64_t next = next_bytes(tier);
-  if (tier != hierarchy_.compute_tier()) return std::max(look_ahead_ * needs_.largest_resident, next);
+  if (tier != hierarchy_.compute_tier())
+    return std::max(look_ahead_ * needs_.largest_resident, next) + bytes_awaited();
   return std::max(needs_.largest_resident, next + timeline_.growth_until(timeline_.now() + kBirthMoments));
 }
 

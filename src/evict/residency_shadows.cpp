@@ -12,6 +12,27 @@ using chunk::CopyState;
 
 }  // namespace
 
+bool Residency::await_for_shadows(std::span<const Want> wants) {
+  const Lock lock(mutex_);
+  const auto is_blank = [](const Want& want) { return want.resident->blank; };
+  const auto is_away = [&](const Want& want) {
+    const Resident& list = *want.resident;
+    return want.access != Access::kOverwrite && !is_here(list, Tier::kCpu) && !is_above(list, Tier::kCpu);
+  };
+  if (std::any_of(wants.begin(), wants.end(), is_blank)) return false;
+  if (std::none_of(wants.begin(), wants.end(), is_away)) return false;
+  for (const Want& want : wants)
+    if (want.access != Access::kOverwrite && !std::exchange(want.resident->awaited, true))
+      awaited_.push_back(want.resident);
+  return true;
+}
+
+void Residency::stop_awaiting(Resident* list) {
+  if (!std::exchange(list->awaited, false)) return;
+  list->foretold_in = UINT64_MAX;
+  std::erase(awaited_, list);
+}
+
 Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
   const Lock lock(mutex_);
   if (failure_) return Shadowing::kNotThere;
@@ -21,7 +42,10 @@ Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite) pin(want.resident, Tier::kCpu);
   const auto add = [&](const Want& want) { return want.access == Access::kRead || add_shadow(want.resident); };
-  if (std::all_of(wants.begin(), wants.end(), add)) return Shadowing::kDone;
+  if (std::all_of(wants.begin(), wants.end(), add)) {
+    for (const Want& want : wants) stop_awaiting(want.resident);
+    return Shadowing::kDone;
+  }
   for (const Want& want : wants) {
     if (want.access != Access::kOverwrite) unpin(want.resident, Tier::kCpu);
     if (Resident* shadow = want.resident->shadow) {
@@ -41,9 +65,11 @@ bool Residency::can_be_shadowed(const Want& want) const {
   return true;
 }
 
+// What is awaited has come for this, or its way would have been for nothing: its shadow goes before what is used later.
 bool Residency::add_shadow(Resident* list) {
   const auto use = timeline_.use_after_update(list->key);
-  if (!drop_clean_for(list->bytes, Tier::kCpu, use ? use->at : kNever)) return false;
+  const Moment used_at = list->awaited ? timeline_.now() + 1 : use ? use->at : kNever;
+  if (!drop_clean_for(list->bytes, Tier::kCpu, used_at)) return false;
   auto block = hierarchy_.pool(Tier::kCpu).try_take(list->bytes, chunk::TierPool::End::kHigh, page_locked_for(*list));
   if (!block) return false;
   Resident* shadow = add_resident(list->bytes);
@@ -111,6 +137,7 @@ void Residency::take_shadow(Resident* list) {
 void Residency::drop_shadows(std::span<const Want> wants) noexcept {
   const Lock lock(mutex_);
   for (const Want& want : wants) {
+    stop_awaiting(want.resident);
     want.resident->spent = false;
     want.resident->foretold_in = UINT64_MAX;
     if (want.resident->shadow) destroy(want.resident->shadow);

@@ -74,6 +74,7 @@ struct Resident : Pooled {
   bool spent = false;         // a gradient that an update has used, and nothing has written since
   bool ahead = false;         // fetched ahead and not used since
   Moment ahead_for = 0;       // when it was to be used
+  bool awaited = false;       // on the cpu tier, by an update ahead of step(): see Residency::await_for_shadows
   bool crosses_link = false;  // has lain on the gpu tier: its blocks on the cpu tier are copied from and to there
   bool kept = false;          // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;         // goes when the last pin does

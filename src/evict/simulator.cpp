@@ -154,6 +154,7 @@ class Player {
         .run(
             updates_, [&](std::size_t place) { return early_.take(place); },
             [&](std::size_t place, Tier) { update(place); });
+    early_.discard_all();
     simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
     simulation_.times.step_ns = clock_->now_ns() - start_ns;
   }
