@@ -29,8 +29,11 @@ struct Chunk {
 
   // Computes versions 11 and 12.
   bool compute(EarlyUpdates& early, std::size_t place = 0) {
-    bool computed = false;
     early.make_ready(place, lists);
+    return advance(early);
+  }
+  bool advance(EarlyUpdates& early) {
+    bool computed = false;
     early.advance([&](std::size_t) {
       computed = true;
       for (const auto& [list, version] : {std::pair{param, 11}, std::pair{exp_avg, 12}})
@@ -187,6 +190,79 @@ CATCH_TEST_CASE("early updates: shadows move as all residents do", "[evict]") {
   CATCH_CHECK(early.take(0));
   rig.check_books();
   CATCH_CHECK(chunk.holds(11, 12));
+}
+
+// A step of one chunk that is foretold: two operators, then the update.
+void play_step(Rig& rig, Chunk& chunk, const std::function<void()>& after_pass) {
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+  for (std::uint64_t at = 0; at < 2; ++at) {
+    rig.residency->begin_operator("op", at);
+    const std::vector<Want> wants{{chunk.param, Access::kRead}, {chunk.grad, at == 0 ? Access::kRead : Access::kWrite}};
+    rig.residency->acquire(wants, Tier::kGpu);
+    rig.residency->release(wants, Tier::kGpu);
+  }
+  after_pass();
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.end_pass(); });
+  std::vector<UpdatePipeline::Lists> all{chunk.lists};
+  UpdatePipeline(*rig.residency, 2).run(all, [](std::size_t) { return false; }, [](std::size_t, Tier) {});
+}
+
+// A chunk whose state lies on the drive alone, in a pass that is foretold.
+void put_state_on_drive(Rig& rig, Chunk& chunk) {
+  const auto all = rig.residency->allocate(rig.cpu->limit_bytes(), Tier::kCpu);
+  CATCH_REQUIRE(rig.state(chunk.exp_avg, Tier::kNvme) == CopyState::kCurrent);
+}
+
+CATCH_TEST_CASE("early updates: state is brought from the drive", "[evict]") {
+  Rig rig({8, 8, 32}, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+  Chunk chunk(rig);
+  EarlyUpdates early(*rig.residency);
+  for (int step = 0; step < 2; ++step) play_step(rig, chunk, [] {});
+  bool computed = false;
+  play_step(rig, chunk, [&] {
+    put_state_on_drive(rig, chunk);
+    CATCH_CHECK_FALSE(chunk.compute(early));
+    for (int at = 0; at < 1000 && !computed; ++at) {
+      const auto wants = rig.acquire({{chunk.param, Access::kRead}}, Tier::kGpu);  // what runs ahead does so here
+      rig.residency->release(wants, Tier::kGpu);
+      computed = chunk.advance(early);
+    }
+  });
+  CATCH_CHECK(computed);
+  CATCH_CHECK(chunk.holds(1, 2));
+  CATCH_CHECK(early.take(0));
+  CATCH_CHECK(chunk.holds(11, 12));
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("early updates: what is there, or is blank, is not awaited", "[evict]") {
+  Rig rig({8, 8, 32}, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+  Chunk chunk(rig);
+  CATCH_CHECK_FALSE(rig.residency->await_for_shadows(chunk.lists));
+  put_state_on_drive(rig, chunk);
+  CATCH_CHECK(rig.residency->await_for_shadows(chunk.lists));
+  rig.residency->drop_shadows(chunk.lists);
+  rig.residency->forget(chunk.grad);
+  CATCH_CHECK_FALSE(rig.residency->await_for_shadows(chunk.lists));
+}
+
+// Nobody may wait for what is no more.
+CATCH_TEST_CASE("early updates: lists that are forgotten, or end, are awaited no longer", "[evict]") {
+  Rig rig({8, 8, 32}, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+  Pointer tenant;
+  auto* list = rig.make_chunk(1, chunk::ListKind::kExpAvg);
+  rig.residency->add_tenant(list, &tenant);
+  Chunk chunk(rig);
+  UpdatePipeline::Lists lists{{list, Access::kWrite}};
+  rig.write(list, 5, Tier::kCpu);
+  put_state_on_drive(rig, chunk);
+  CATCH_REQUIRE(rig.residency->await_for_shadows(lists));
+  rig.residency->retire(list);
+  rig.residency->remove_tenant(list, &tenant);
+  CATCH_REQUIRE(rig.residency->await_for_shadows(chunk.lists));
+  rig.residency->forget(chunk.exp_avg);
+  for (int step = 0; step < 3; ++step) play_step(rig, chunk, [] {});  // would meet what is gone
+  rig.check_books();
 }
 
 }  // namespace

@@ -253,6 +253,40 @@ CATCH_TEST_CASE("simulator: with a drive below, too, gradients go down once", "[
   CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) <= (kLayers + 1) * kBytes);
 }
 
+// All state is read and written once a step, which takes as long as backward. Room for it is that of two chunks and
+// their shadows, beside what comes down.
+CATCH_TEST_CASE("simulator: updates ahead of step() have the drive at work while backward runs", "[evict]") {
+  constexpr std::uint64_t kLayers = 16, kWork = 4 * kBytes;
+  const auto play = [](bool early) {
+    ScriptBuilder builder;
+    std::vector<std::uint32_t> params, grads;
+    for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
+      const auto place = static_cast<std::int64_t>(layer);
+      params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
+      grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
+      builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvg);
+      builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvgSq);
+      builder.update_takes(layer, 100);
+    }
+    for (const auto param : params) builder.run(kBytes / 4, {param});
+    for (std::uint64_t layer = kLayers; layer-- > 0;) {
+      builder.run(kWork, {params[layer]}, {grads[layer]});
+      if (early) builder.ready(params[layer]);
+    }
+    auto tiers = two_tiers(3 * kLayers * kBytes, 8 * kByteAtNs, 8 * kByteAtNs);
+    tiers.levels.push_back(Tier::kNvme);
+    tiers.room[index_of(Tier::kCpu)] = 20 * kBytes;
+    tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
+    tiers.look_ahead = 2;
+    return simulate(builder.script(), tiers, make_next_use_policy()).times;
+  };
+  const auto at_step = play(/*early=*/false), early = play(/*early=*/true);
+  CATCH_CHECK(at_step.step_ns > at_step.slowest_ns() * 13 / 10);
+  CATCH_CHECK(early.step_ns < at_step.step_ns * 85 / 100);
+  CATCH_CHECK(early.update_ns < at_step.update_ns / 2);
+  CATCH_CHECK(early.busy(Edge::kNvmeRead) <= at_step.busy(Edge::kNvmeRead) * 11 / 10);
+}
+
 // ---- of any script
 
 std::shared_ptr<const EvictionPolicy> policy_for(int round) {

@@ -172,4 +172,37 @@ CATCH_TEST_CASE_METHOD(OneThread, "a step that overflows takes nothing of what w
                   }));
 }
 
+// State lies on the drive and is brought while backward runs, into DRAM that has room for a part of it.
+CATCH_TEST_CASE_METHOD(OneThread, "with a drive below, too, updates ahead of step() train with the same bits",
+                       "[early]") {
+  constexpr int kWidth = 512;
+  const auto make = [] {
+    torch::nn::Sequential layers;
+    for (int layer = 0; layer < 8; ++layer) layers->push_back(torch::nn::Linear(kWidth, kWidth));
+    return layers;
+  };
+  const auto train = [](auto& run) {
+    std::uint64_t taken = 0;
+    for (int i = 0; i < kSteps; ++i) {
+      run.optimizer.zero_grad();
+      run.backward((run(torch::full({4, kWidth}, 0.01 * i)) - 0.1).pow(2).mean());
+      pass_time();
+      run.optimizer.step();
+      if constexpr (!std::decay_t<decltype(run)>::kIsPlain) taken += run.engine.stats().early_updates;
+    }
+    return taken;
+  };
+  auto config = simulated(on_cpu(adamw_config()), kAmple);
+  config.default_chunk_elements = kWidth * kWidth;
+  const auto plain = run_plain(config, make, [&](auto& run) { train(run); });
+  std::uint64_t taken = 0;
+  const auto loop = [&](auto& run) { taken = train(run); };
+  const auto ample = run_engine(config, make, loop);
+  config.tiers.cpu.limit.bytes = tier_plan(ample.plan, Tier::kCpu).smallest_bytes + 8 * kMiB;
+  const auto limited = run_engine(config, make, loop);
+  CATCH_CHECK(difference(plain, limited.outcome) == "");
+  CATCH_CHECK(limited.stats.nvme_read_bytes > 0);
+  CATCH_CHECK(taken > 0);
+}
+
 }  // namespace asterias::test
