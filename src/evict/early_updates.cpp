@@ -22,9 +22,8 @@ void EarlyUpdates::await_some() {
     const bool is_waiting = chunk.is_ready && !chunk.is_done && !chunk.is_awaited;
     if (!is_waiting || !residency_.await_for_shadows(chunk.lists)) continue;
     chunk.is_awaited = true;
-    ++num_awaited_;
     const auto at = std::find(pending_.begin(), pending_.end(), place);
-    std::rotate(pending_.begin(), at, at + 1);
+    std::rotate(pending_.begin() + static_cast<std::ptrdiff_t>(num_awaited_++), at, at + 1);
   }
 }
 

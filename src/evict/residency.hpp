@@ -207,8 +207,8 @@ class Residency {
   bool is_refused() const;
   // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
   void start_script();
-  // Foretells what a later step will hold and move from what was written down, with moves at the rates that are known
-  // beforehand; the others take no time. The same answer until more has been.
+  // Foretells what a later step will hold and move from what was written down, with moves at the rates that are known;
+  // the others take no time. The same answer until more has been written down, or the drive's rate becomes known.
   Simulation forecast(const MoveRates& rates = {});
   // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
   // down.
@@ -447,7 +447,8 @@ class Residency {
   StepClock step_clock_;
   std::uint64_t stalled_ns_ = 0;  // since the start
   Simulation forecast_;
-  std::size_t forecast_events_ = 0;
+  std::size_t forecast_events_ = 0;  // what it was made of
+  bool forecast_knows_drive_ = false;
   ResidencyStats stats_;
   std::array<std::vector<std::pair<Clock::time_point, Clock::time_point>>, 3> busy_spans_;  // H2D, D2H, the drive
   std::exception_ptr failure_;

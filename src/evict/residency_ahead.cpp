@@ -41,10 +41,10 @@ const std::optional<Use>& Residency::next_use(Resident& resident) const {
   return resident.foretold;
 }
 
-// What an update has computed ahead will be used, however late that is.
+// What an update has computed ahead will be used, however late that is: where there is a drive, it is written there.
 bool Residency::is_about_to_die(const Candidate& candidate) const {
   Resident& resident = *residents_[candidate.index];
-  return !resident.shadow_of && !next_use(resident);
+  return !(resident.shadow_of && hierarchy_.has_below(Tier::kCpu)) && !next_use(resident);
 }
 
 // Fetches what will be used and cleans what will have to leave, so that neither is waited for when its time comes.
@@ -260,12 +260,11 @@ void Residency::clean_ahead(Tier tier) {
   }
 }
 
-// By the next fetches, and on the compute tier by what will be born, below it by updates ahead. More would be cleaned in vain: it is used, and
-// written, before anybody needs its room.
+// By the next fetches, and on the compute tier by what will be born, below it by updates ahead. More would be cleaned
+// in vain: it is used, and written, before anybody needs its room.
 std::uint64_t Residency::bytes_wanted(Tier tier) const {
   const std::uint64_t next = next_bytes(tier);
-  if (tier != hierarchy_.compute_tier())
-    return std::max(look_ahead_ * needs_.largest_resident, next) + bytes_awaited();
+  if (tier != hierarchy_.compute_tier()) return std::max(look_ahead_ * needs_.largest_resident, next) + bytes_awaited();
   return std::max(needs_.largest_resident, next + timeline_.growth_until(timeline_.now() + kBirthMoments));
 }
 

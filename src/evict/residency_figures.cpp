@@ -107,11 +107,14 @@ void Residency::script_unmovable() {
 
 Simulation Residency::forecast(const MoveRates& rates) {
   const Lock lock(mutex_);
-  if (!script_ || script_->events.size() == forecast_events_) return forecast_;
+  const bool knows_drive = rates.of(Edge::kNvmeRead).bytes_per_second > 0;
+  if (!script_ || (script_->events.size() == forecast_events_ && (forecast_knows_drive_ || !knows_drive)))
+    return forecast_;
   SimulatedTiers tiers = look_at_tiers();
   tiers.rates = rates;
   forecast_ = evict::simulate(*script_, tiers, policy_);
   forecast_events_ = script_->events.size();
+  forecast_knows_drive_ = knows_drive;
   return forecast_;
 }
 

@@ -10,6 +10,13 @@ namespace {
 
 using chunk::CopyState;
 
+std::uint64_t shadow_bytes(std::span<const Want> wants) {
+  std::uint64_t bytes = 0;
+  for (const Want& want : wants)
+    if (want.access != Access::kRead) bytes += want.resident->bytes;
+  return bytes;
+}
+
 }  // namespace
 
 bool Residency::await_for_shadows(std::span<const Want> wants) {
@@ -21,6 +28,10 @@ bool Residency::await_for_shadows(std::span<const Want> wants) {
   };
   if (std::any_of(wants.begin(), wants.end(), is_blank)) return false;
   if (std::none_of(wants.begin(), wants.end(), is_away)) return false;
+  const auto& pool = hierarchy_.pool(Tier::kCpu);
+  std::uint64_t bytes = unmovable_bytes(Tier::kCpu) + books_.pinned_bytes(Tier::kCpu) + pool.foreign_bytes();
+  for (const Want& want : wants) bytes += want.resident->bytes;
+  if (bytes + shadow_bytes(wants) + needs_.largest_resident > pool.limit_bytes()) return false;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite && !std::exchange(want.resident->awaited, true))
       awaited_.push_back(want.resident);
@@ -39,6 +50,10 @@ Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
   finish_done();
   if (!std::all_of(wants.begin(), wants.end(), [&](const Want& want) { return can_be_shadowed(want); }))
     return Shadowing::kNotThere;
+  // What is awaited has come for this, or its way would have been for nothing: its shadows go before what is used
+  // later.
+  const bool is_awaited = std::any_of(wants.begin(), wants.end(), [](auto& want) { return want.resident->awaited; });
+  if (is_awaited && !drop_clean_for(shadow_bytes(wants), Tier::kCpu, timeline_.now() + 1)) return Shadowing::kNoRoom;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite) pin(want.resident, Tier::kCpu);
   const auto add = [&](const Want& want) { return want.access == Access::kRead || add_shadow(want.resident); };
@@ -65,11 +80,9 @@ bool Residency::can_be_shadowed(const Want& want) const {
   return true;
 }
 
-// What is awaited has come for this, or its way would have been for nothing: its shadow goes before what is used later.
 bool Residency::add_shadow(Resident* list) {
   const auto use = timeline_.use_after_update(list->key);
-  const Moment used_at = list->awaited ? timeline_.now() + 1 : use ? use->at : kNever;
-  if (!drop_clean_for(list->bytes, Tier::kCpu, used_at)) return false;
+  if (!drop_clean_for(list->bytes, Tier::kCpu, use ? use->at : kNever)) return false;
   auto block = hierarchy_.pool(Tier::kCpu).try_take(list->bytes, chunk::TierPool::End::kHigh, page_locked_for(*list));
   if (!block) return false;
   Resident* shadow = add_resident(list->bytes);

@@ -242,7 +242,7 @@ void EngineCore::end_pass() {
   });
   note_update_need();
   runtime_->check_refusal();
-  optimizer_->place_updates(link_rates());
+  optimizer_->place_updates(move_rates());
 }
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
@@ -367,19 +367,25 @@ std::optional<Simulation> EngineCore::simulate(const MoveRates& rates) const {
 std::optional<RecordedStep> EngineCore::recorded_step() const { return runtime_->residency().recorded_step(); }
 
 // As declared, else as they were in the last step.
-MoveRates EngineCore::link_rates() const {
+MoveRates EngineCore::move_rates() const {
   MoveRates rates = runtime::declared_rates(config_.tiers.gpu.link);
   const auto measure = [](evict::EdgeRate& rate, std::uint64_t bytes, double busy_ms) {
     if (rate.bytes_per_second == 0 && busy_ms > 0) rate.bytes_per_second = static_cast<double>(bytes) / busy_ms * 1e3;
   };
   measure(rates.of(evict::Edge::kH2d), stats_.h2d_bytes, stats_.busy_h2d_ms);
   measure(rates.of(evict::Edge::kD2h), stats_.d2h_bytes, stats_.busy_d2h_ms);
+  if (stats_.is_warm_up) return rates;  // what the drive did then is no later step's mix
+  for (const auto edge : {evict::Edge::kNvmeRead, evict::Edge::kNvmeWrite})
+    measure(rates.of(edge), stats_.nvme_read_bytes + stats_.nvme_write_bytes, stats_.busy_nvme_ms);
   return rates;
 }
 
-// Says what later steps will be like.
+// Says what later steps will be like. How many updates ahead of step() lie on the drive depends on its rate.
 void EngineCore::foretell(Plan& plan) const {
-  const evict::Simulation forecast = runtime_->residency().forecast(runtime::declared_rates(config_.tiers.gpu.link));
+  MoveRates rates = runtime::declared_rates(config_.tiers.gpu.link);
+  const MoveRates measured = move_rates();
+  for (const auto edge : {evict::Edge::kNvmeRead, evict::Edge::kNvmeWrite}) rates.of(edge) = measured.of(edge);
+  const evict::Simulation forecast = runtime_->residency().forecast(rates);
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     if (tier.tier == Tier::kGpu)

@@ -92,7 +92,7 @@ class EngineCore {
   void finish_step(double grad_norm, bool skipped, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
   void foretell(Plan& plan) const;
-  MoveRates link_rates() const;
+  MoveRates move_rates() const;
 
   std::uint64_t id_;
   std::chrono::steady_clock::time_point step_start_;

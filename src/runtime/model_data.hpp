@@ -84,7 +84,7 @@ struct ParameterRecord {
   // Of the gradient that was left where backward made it.
   c10::weak_intrusive_ptr<c10::StorageImpl> kept{c10::intrusive_ptr<c10::StorageImpl>()};
   std::int64_t num_steps = 0;  // updates so far, for the bias correction
-  double grad_square_sum = 0;  // of the gradient in its slot, after grad_sum_writes writes
+  double grad_square_sum = 0;  // of the gradient, after grad_sum_writes writes
   std::uint64_t grad_sum_writes = kNotSummed;
   bool is_summed_on_card = false;
   static constexpr std::uint64_t kNotSummed = UINT64_MAX;

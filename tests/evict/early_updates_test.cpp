@@ -204,7 +204,9 @@ void play_step(Rig& rig, Chunk& chunk, const std::function<void()>& after_pass) 
   after_pass();
   rig.residency->with_timeline([](Timeline& timeline) { timeline.end_pass(); });
   std::vector<UpdatePipeline::Lists> all{chunk.lists};
-  UpdatePipeline(*rig.residency, 2).run(all, [](std::size_t) { return false; }, [](std::size_t, Tier) {});
+  UpdatePipeline(*rig.residency, 2)
+      .run(
+          all, [](std::size_t) { return false; }, [](std::size_t, Tier) {});
 }
 
 // A chunk whose state lies on the drive alone, in a pass that is foretold.
@@ -218,20 +220,21 @@ CATCH_TEST_CASE("early updates: state is brought from the drive", "[evict]") {
   Chunk chunk(rig);
   EarlyUpdates early(*rig.residency);
   for (int step = 0; step < 2; ++step) play_step(rig, chunk, [] {});
+  auto* other = rig.make_chunk();
   bool computed = false;
   play_step(rig, chunk, [&] {
     put_state_on_drive(rig, chunk);
     CATCH_CHECK_FALSE(chunk.compute(early));
     for (int at = 0; at < 1000 && !computed; ++at) {
-      const auto wants = rig.acquire({{chunk.param, Access::kRead}}, Tier::kGpu);  // what runs ahead does so here
+      const auto wants = rig.acquire({{other, Access::kRead}}, Tier::kGpu);  // running ahead happens here
       rig.residency->release(wants, Tier::kGpu);
       computed = chunk.advance(early);
     }
+    CATCH_CHECK(computed);
+    CATCH_CHECK(chunk.holds(1, 2));
+    CATCH_CHECK(early.take(0));
+    CATCH_CHECK(chunk.holds(11, 12));
   });
-  CATCH_CHECK(computed);
-  CATCH_CHECK(chunk.holds(1, 2));
-  CATCH_CHECK(early.take(0));
-  CATCH_CHECK(chunk.holds(11, 12));
   rig.check_books();
 }
 
@@ -246,22 +249,27 @@ CATCH_TEST_CASE("early updates: what is there, or is blank, is not awaited", "[e
   CATCH_CHECK_FALSE(rig.residency->await_for_shadows(chunk.lists));
 }
 
-// Nobody may wait for what is no more.
 CATCH_TEST_CASE("early updates: lists that are forgotten, or end, are awaited no longer", "[evict]") {
   Rig rig({8, 8, 32}, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
-  Pointer tenant;
-  auto* list = rig.make_chunk(1, chunk::ListKind::kExpAvg);
-  rig.residency->add_tenant(list, &tenant);
   Chunk chunk(rig);
-  UpdatePipeline::Lists lists{{list, Access::kWrite}};
-  rig.write(list, 5, Tier::kCpu);
-  put_state_on_drive(rig, chunk);
-  CATCH_REQUIRE(rig.residency->await_for_shadows(lists));
-  rig.residency->retire(list);
-  rig.residency->remove_tenant(list, &tenant);
-  CATCH_REQUIRE(rig.residency->await_for_shadows(chunk.lists));
-  rig.residency->forget(chunk.exp_avg);
-  for (int step = 0; step < 3; ++step) play_step(rig, chunk, [] {});  // would meet what is gone
+  Pointer tenant;
+  auto* other = rig.make_chunk();
+  auto* ending = rig.make_chunk(1, chunk::ListKind::kExpAvg);
+  rig.residency->add_tenant(ending, &tenant);
+  for (int step = 0; step < 2; ++step) play_step(rig, chunk, [] {});
+  play_step(rig, chunk, [&] {
+    rig.write(ending, 5, Tier::kCpu);
+    put_state_on_drive(rig, chunk);
+    CATCH_REQUIRE(rig.residency->await_for_shadows(UpdatePipeline::Lists{{ending, Access::kWrite}}));
+    CATCH_REQUIRE(rig.residency->await_for_shadows(chunk.lists));
+    rig.residency->retire(ending);
+    rig.residency->remove_tenant(ending, &tenant);
+    rig.residency->forget(chunk.exp_avg);
+    rig.write(chunk.exp_avg, 6, Tier::kCpu);
+    put_state_on_drive(rig, chunk);
+    for (int at = 0; at < 10; ++at) CATCH_CHECK(rig.reads(other, 0, Tier::kGpu));  // running ahead happens here
+    CATCH_CHECK(rig.reads(chunk.exp_avg, 6, Tier::kCpu));
+  });
   rig.check_books();
 }
 

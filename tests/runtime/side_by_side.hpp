@@ -152,7 +152,9 @@ template <class Make, class Loop>
 void check_same_bits(const EngineConfig& config, const Make& make, const Loop& loop,
                      const GroupOf& group_of = nullptr) {
   const auto plain = run_plain(config, make, loop);
-  CATCH_CHECK(difference(plain, run_engine(config, make, loop, group_of).outcome) == "");
+  auto alone = config;
+  alone.device = "cpu";
+  CATCH_CHECK(difference(plain, run_engine(alone, make, loop, group_of).outcome) == "");
   const auto unlimited = run_engine(simulated(config, kAmple), make, loop, group_of);
   CATCH_CHECK(difference(plain, unlimited.outcome) == "");
   const auto limit = tight_bytes(unlimited.plan);
