@@ -12,6 +12,9 @@ namespace {
 
 using chunk::CopyState;
 
+// What an update ahead writes has a shadow, see try_shadow.
+std::uint64_t shadow_bytes(const Resident& list) { return list.list == chunk::ListKind::kGrad ? 0 : list.bytes; }
+
 }  // namespace
 
 // When the copy on `tier` is used next. What is used on a slower tier first is not used here: it has to go there, or is
@@ -76,7 +79,7 @@ void Residency::finish_done() {
 void Residency::fetch_awaited() {
   std::uint64_t owed_bytes = 0;
   for (const Resident* list : awaited_)
-    if (list->number == awaited_.front()->number && list->list != chunk::ListKind::kGrad) owed_bytes += list->bytes;
+    if (list->number == awaited_.front()->number) owed_bytes += shadow_bytes(*list);
   for (Resident* list : awaited_) {
     if (list->move || list->is_pinned() || is_here(*list, Tier::kCpu)) continue;
     if (!try_prefetch(list, Tier::kCpu, timeline_.now() + 1, owed_bytes)) return;
@@ -88,7 +91,7 @@ std::uint64_t Residency::bytes_awaited() const {
   std::uint64_t bytes = 0;
   for (const Resident* list : awaited_) {
     if (!is_here(*list, Tier::kCpu)) bytes += list->bytes;
-    if (list->list != chunk::ListKind::kGrad) bytes += list->bytes;
+    bytes += shadow_bytes(*list);
   }
   return bytes;
 }

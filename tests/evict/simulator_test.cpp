@@ -167,17 +167,37 @@ CATCH_TEST_CASE("simulator: what stays until it is used again is not written dow
   CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) == 0);
 }
 
+struct Layers {
+  std::vector<std::uint32_t> params, grads;
+};
+
+// Chunks of a parameter and a gradient on one tier, with state on the drive, in the order of the update or against it.
+Layers add_layers(ScriptBuilder& builder, std::uint64_t num_layers, Tier tier, std::uint64_t update_ns,
+                  std::initializer_list<ContentKind> state = {}, bool backwards = false) {
+  Layers layers;
+  for (std::uint64_t layer = 0; layer < num_layers; ++layer) {
+    const auto place = static_cast<std::int64_t>(backwards ? num_layers - 1 - layer : layer);
+    layers.params.push_back(builder.add_chunk(kBytes, tier, place));
+    layers.grads.push_back(builder.add_chunk(kBytes, tier, place, ContentKind::kGrad));
+    for (const auto kind : state) builder.add_chunk(kBytes, Tier::kNvme, place, kind);
+    builder.update_takes(layer, update_ns);
+  }
+  return layers;
+}
+
+SimulatedTiers with_drive(SimulatedTiers tiers, std::uint64_t cpu_room) {
+  tiers.levels.push_back(Tier::kNvme);
+  tiers.room[index_of(Tier::kCpu)] = cpu_room;
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
+  tiers.look_ahead = 2;
+  return tiers;
+}
+
 // Layers whose parameters, gradients and updates all begin on the accelerator, in one pass forward and one back.
 PassScript layered(std::uint64_t num_layers, std::uint64_t run_ns, std::uint64_t update_ns, bool early,
                    bool backwards = false) {
   ScriptBuilder builder;
-  std::vector<std::uint32_t> params, grads;
-  for (std::uint64_t layer = 0; layer < num_layers; ++layer) {
-    const auto place = static_cast<std::int64_t>(backwards ? num_layers - 1 - layer : layer);
-    params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
-    grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
-    builder.update_takes(layer, update_ns);
-  }
+  const auto [params, grads] = add_layers(builder, num_layers, Tier::kGpu, update_ns, {}, backwards);
   for (const auto param : params) builder.run(run_ns, {param});
   for (std::uint64_t layer = num_layers; layer-- > 0;) {
     builder.run(run_ns, {params[layer]}, {grads[layer]});
@@ -234,21 +254,10 @@ CATCH_TEST_CASE("simulator: what forward uses first goes up while the rest is up
 CATCH_TEST_CASE("simulator: with a drive below, too, gradients go down once", "[evict]") {
   constexpr std::uint64_t kLayers = 8;
   ScriptBuilder builder;
-  std::vector<std::uint32_t> params, grads;
-  for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
-    const auto place = static_cast<std::int64_t>(layer);
-    params.push_back(builder.add_chunk(kBytes, Tier::kCpu, place));
-    grads.push_back(builder.add_chunk(kBytes, Tier::kCpu, place, ContentKind::kGrad));
-    builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvg);
-    builder.update_takes(layer, 1000);
-  }
+  const auto [params, grads] = add_layers(builder, kLayers, Tier::kCpu, 1000, {ContentKind::kExpAvg});
   for (const auto param : params) builder.run(3 * kBytes, {param});
   for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(3 * kBytes, {params[layer]}, {grads[layer]});
-  auto tiers = two_tiers(8 * kBytes, kByteAtNs, kByteAtNs);
-  tiers.levels.push_back(Tier::kNvme);
-  tiers.room[index_of(Tier::kCpu)] = 12 * kBytes;
-  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
-  tiers.look_ahead = 2;
+  const auto tiers = with_drive(two_tiers(8 * kBytes, kByteAtNs, kByteAtNs), 12 * kBytes);
   // One that has not come down when step() returns counts in the next.
   CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) <= (kLayers + 1) * kBytes);
 }
@@ -259,25 +268,14 @@ CATCH_TEST_CASE("simulator: updates ahead of step() have the drive at work while
   constexpr std::uint64_t kLayers = 16, kWork = 4 * kBytes;
   const auto play = [](bool early) {
     ScriptBuilder builder;
-    std::vector<std::uint32_t> params, grads;
-    for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
-      const auto place = static_cast<std::int64_t>(layer);
-      params.push_back(builder.add_chunk(kBytes, Tier::kGpu, place));
-      grads.push_back(builder.add_chunk(kBytes, Tier::kGpu, place, ContentKind::kGrad));
-      builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvg);
-      builder.add_chunk(kBytes, Tier::kNvme, place, ContentKind::kExpAvgSq);
-      builder.update_takes(layer, 100);
-    }
+    const auto [params, grads] =
+        add_layers(builder, kLayers, Tier::kGpu, 100, {ContentKind::kExpAvg, ContentKind::kExpAvgSq});
     for (const auto param : params) builder.run(kBytes / 4, {param});
     for (std::uint64_t layer = kLayers; layer-- > 0;) {
       builder.run(kWork, {params[layer]}, {grads[layer]});
       if (early) builder.ready(params[layer]);
     }
-    auto tiers = two_tiers(3 * kLayers * kBytes, 8 * kByteAtNs, 8 * kByteAtNs);
-    tiers.levels.push_back(Tier::kNvme);
-    tiers.room[index_of(Tier::kCpu)] = 20 * kBytes;
-    tiers.rates.of(Edge::kNvmeRead).bytes_per_second = tiers.rates.of(Edge::kNvmeWrite).bytes_per_second = kByteAtNs;
-    tiers.look_ahead = 2;
+    const auto tiers = with_drive(two_tiers(3 * kLayers * kBytes, 8 * kByteAtNs, 8 * kByteAtNs), 20 * kBytes);
     return simulate(builder.script(), tiers, make_next_use_policy()).times;
   };
   const auto at_step = play(/*early=*/false), early = play(/*early=*/true);
