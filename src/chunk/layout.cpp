@@ -76,20 +76,26 @@ Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_by
 }
 
 std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uint64_t upper_bound_bytes) {
+  // On a virtual drive that reads 1.9 GB/s in requests of 4 MiB, 1.3 in those of 1 MiB (asterias bench io).
+  constexpr std::uint64_t kBytesOfChunk = 512 * kKiB;
   std::uint64_t total = 0;
   for (const auto& storage : storages) total += round_up(storage.bytes, kTensorAlignment);
   upper_bound_bytes = std::max(upper_bound_bytes / kChunkGranule * kChunkGranule, kChunkGranule);
   const std::uint64_t largest = std::clamp(round_up(total / 32, kChunkGranule), 16 * kChunkGranule, 32 * kMiB);
   const std::uint64_t smallest = std::max(round_up(total / 512, kChunkGranule), 16 * kChunkGranule);
-  std::uint64_t best = std::min(largest, upper_bound_bytes);
-  std::uint64_t best_waste = make_layout(storages, best).waste_bytes();
+  const auto cost_of = [&](std::uint64_t size) {
+    const Layout layout = make_layout(storages, size);
+    return layout.waste_bytes() + layout.chunks.size() * kBytesOfChunk;
+  };
   const auto step = [](std::uint64_t size) {
     return std::max(kChunkGranule, size / 16 / kChunkGranule * kChunkGranule);
   };
+  std::uint64_t best = std::min(largest, upper_bound_bytes);
+  std::uint64_t least_cost = cost_of(best);
   for (std::uint64_t size = largest; size >= smallest; size -= step(size)) {
     if (size > upper_bound_bytes) continue;
-    const std::uint64_t waste = make_layout(storages, size).waste_bytes();
-    if (waste < best_waste) std::tie(best, best_waste) = std::pair(size, waste);
+    const std::uint64_t cost = cost_of(size);
+    if (cost < least_cost) std::tie(best, least_cost) = std::pair(size, cost);
   }
   return best;
 }

@@ -57,11 +57,12 @@ struct Layout {
 // Lays `storages` out in chunks of `chunk_bytes` (rounded up to kChunkGranule). Empty storages take no room.
 Layout make_layout(std::span<const StorageSpec> storages, std::uint64_t chunk_bytes);
 
-// Chooses the chunk size with the least waste, at most `upper_bound_bytes`.
+// Chooses the chunk size with the least waste, at most `upper_bound_bytes`. Each chunk counts as half a MiB of waste:
+// its lists move in requests of their own, and small ones have less of a drive's bandwidth.
 //
 // The candidates depend on the model alone, never on a budget: else the smallest sufficient budget would change the
 // size that it was computed for. They end at 1/32 of the model, because one update pins a chunk of each list at once,
-// and start at 1/512 (and 64 KiB, below which requests cost more than bytes); equal waste is settled for the larger
+// and start at 1/512 (and 64 KiB, below which requests cost more than bytes); equals are settled for the larger
 // chunk.
 std::uint64_t choose_chunk_bytes(std::span<const StorageSpec> storages, std::uint64_t upper_bound_bytes);
 

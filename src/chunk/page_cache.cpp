@@ -52,7 +52,7 @@ std::optional<device::PageBlock> PageCache::take(std::uint64_t bytes) {
 // Of the longest ranges, so that there are few. What many seams run through goes back to the system some time.
 std::optional<device::PageBlock> PageCache::gather(std::uint64_t bytes) {
   if (bytes > bytes_ || device::PageBlock::num_seams() > kMostSeams) return std::nullopt;
-  std::vector<device::PageBlock> pieces;
+  std::pmr::vector<device::PageBlock> pieces{node_pool()};
   for (std::uint64_t missing = bytes; missing > 0; missing -= pieces.back().bytes()) {
     pieces.push_back(remove_longest());
     if (pieces.back().bytes() > missing) insert(pieces.back().cut(missing));

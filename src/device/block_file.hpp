@@ -31,7 +31,7 @@ class IoRing;
 
 struct BlockFileOptions {
   int queue_depth = 8;                          // requests in flight
-  std::uint64_t block_bytes = 4 * 1024 * 1024;  // larger requests are cut into blocks of this size
+  std::uint64_t block_bytes = 4 * 1024 * 1024;  // requests are cut into equal blocks, of 3/4 to 3/2 of this
   bool direct = true;                           // O_DIRECT; where refused, buffered plus DONTNEED with one log line
   IoEngine engine = IoEngine::kAuto;
 };

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "base/node_pool.hpp"
 #include "device/block_alignment.hpp"
@@ -14,6 +15,12 @@ namespace {
 
 // A drive transfers whole sectors, so a count that is not a multiple ended within one, and that sector is done again.
 constexpr std::uint64_t kSectorBytes = 512;
+
+// Cuts a request into equal blocks of about `block_bytes`: a rest would take the place of a whole one.
+std::uint64_t cut_evenly(std::uint64_t bytes, std::uint64_t block_bytes) {
+  const std::uint64_t num_blocks = std::max<std::uint64_t>(1, (bytes + block_bytes / 2) / block_bytes);
+  return round_up((bytes + num_blocks - 1) / num_blocks, kBlockFileAlignment);
+}
 
 }  // namespace
 
@@ -29,6 +36,7 @@ class BlockQueue::Request final : public Ticket::Queued {
   std::uint64_t bytes = 0;
   Ticket::Promise promise;
 
+  std::uint64_t bytes_of_block = 0;
   std::uint64_t started_bytes = 0;
   int blocks_in_flight = 0;
   bool is_awaited = false;
@@ -60,6 +68,7 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
   request->memory = memory;
   request->offset = kSwapFileHeaderBytes + offset;
   request->bytes = bytes;
+  request->bytes_of_block = cut_evenly(bytes, block_bytes_);
   request->promise.tell_when_awaited(request);
   Ticket ticket = request->promise.ticket();
   {
@@ -89,7 +98,7 @@ BlockQueue::Block BlockQueue::take_front() {
   const std::shared_ptr<Request> request = awaited_.empty() ? others_.front() : awaited_.front();
   const std::uint64_t start = request->started_bytes;
   if (start == 0) request->promise.begin();
-  const std::uint64_t bytes = std::min(block_bytes_, request->bytes - start);
+  const std::uint64_t bytes = std::min(request->bytes_of_block, request->bytes - start);
   request->started_bytes += bytes;
   ++request->blocks_in_flight;
   if (request->started_bytes == request->bytes) list_of(*request).erase(request->place);

@@ -183,7 +183,7 @@ void PageBlock::join(PageBlock next) {
 }
 
 // Piece by piece, and of each what lies between two seams: before Linux 6.17 a call moves pages of one mapping.
-PageBlock PageBlock::gather(std::vector<PageBlock> pieces) {
+PageBlock PageBlock::gather(std::pmr::vector<PageBlock> pieces) {
   PageBlock whole;
   for (const PageBlock& piece : pieces) whole.bytes_ += piece.bytes_;
   if (whole.bytes_ == 0) return whole;

@@ -44,7 +44,7 @@ class PageBlock {
   // Makes one block of the pages of several, in their order and with what is in them, by moving the pages to addresses
   // in a row: no byte is copied, and none is zeroed. Throws std::bad_alloc, with the pieces gone, when the process has
   // no mappings left.
-  static PageBlock gather(std::vector<PageBlock> pieces);
+  static PageBlock gather(std::pmr::vector<PageBlock> pieces);
 
   // Sums all living blocks of the process. Counted before pages are populated and after they are gone, so the resident
   // set less this is never more than what others use.

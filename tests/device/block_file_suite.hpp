@@ -322,6 +322,25 @@ inline void check_priorities(const MakeBlockFile& make) {
   CATCH_CHECK(order == std::vector<std::uint64_t>{0, 80, 96, 97, 32, 1, 16, 48, 64});
 }
 
+// Blocks of a request are alike: a rest would take the place of a whole one.
+inline void check_even_blocks(const MakeBlockFile& make) {
+  const auto starts_of = [&](std::uint64_t bytes) {
+    BlockFileUnderTest test(make, {1, 64 * kKiB, true});
+    PageBlock memory(bytes);
+    test.file->write(0, part_of(memory, 0, bytes)).wait();
+    std::vector<std::uint64_t> starts = test.calls->started_offsets();
+    starts.erase(starts.begin());  // the file's header
+    for (std::uint64_t& offset : starts) offset = (offset - 4096) / kKiB;
+    return starts;
+  };
+  using Starts = std::vector<std::uint64_t>;
+  CATCH_CHECK(starts_of(4 * kKiB) == Starts{0});
+  CATCH_CHECK(starts_of(92 * kKiB) == Starts{0});
+  CATCH_CHECK(starts_of(96 * kKiB) == Starts{0, 48});
+  CATCH_CHECK(starts_of(132 * kKiB) == Starts{0, 68});
+  CATCH_CHECK(starts_of(192 * kKiB) == Starts{0, 64, 128});
+}
+
 // A ticket may be hurried by one thread while its transfer ends and its file goes.
 inline void check_hurry_at_the_end(const MakeBlockFile& make) {
   for (int round = 0; round < 20; ++round) {

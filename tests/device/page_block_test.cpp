@@ -70,7 +70,7 @@ CATCH_TEST_CASE("pages of several blocks are gathered in one, with what is in th
     PageBlock rest = large.cut(6 * kMiB + kPageBytes);
     rest.data()[0] = std::byte{3};
     const std::byte* const address = rest.data();
-    std::vector<PageBlock> pieces;
+    std::pmr::vector<PageBlock> pieces;
     pieces.push_back(std::move(large));
     pieces.push_back(std::move(other));
     PageBlock whole = PageBlock::gather(std::move(pieces));

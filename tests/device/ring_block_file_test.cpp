@@ -47,6 +47,7 @@ CATCH_TEST_CASE("ring block file: destructor waits", "[device]") { run(check_des
 CATCH_TEST_CASE("ring block file: many submitters", "[device]") { run(check_many_submitters); }
 CATCH_TEST_CASE("ring block file: overflow", "[device]") { run(check_overflow); }
 CATCH_TEST_CASE("ring block file: priorities", "[device]") { run(check_priorities); }
+CATCH_TEST_CASE("ring block file: even blocks", "[device]") { run(check_even_blocks); }
 CATCH_TEST_CASE("ring block file: hurry at the end", "[device]") { run(check_hurry_at_the_end); }
 
 CATCH_TEST_CASE("without io_uring, auto reads and writes with threads and says so once", "[device][fault]") {

@@ -23,6 +23,7 @@ CATCH_TEST_CASE("thread block file: destructor waits", "[device]") { check_destr
 CATCH_TEST_CASE("thread block file: many submitters", "[device]") { check_many_submitters(make); }
 CATCH_TEST_CASE("thread block file: overflow", "[device]") { check_overflow(make); }
 CATCH_TEST_CASE("thread block file: priorities", "[device]") { check_priorities(make); }
+CATCH_TEST_CASE("thread block file: even blocks", "[device]") { check_even_blocks(make); }
 CATCH_TEST_CASE("thread block file: hurry at the end", "[device]") { check_hurry_at_the_end(make); }
 
 CATCH_TEST_CASE("thread block file: options out of range are all named", "[device]") {
