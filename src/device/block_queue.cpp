@@ -16,8 +16,8 @@ namespace {
 // A drive transfers whole sectors, so a count that is not a multiple ended within one, and that sector is done again.
 constexpr std::uint64_t kSectorBytes = 512;
 
-// Cuts a request into equal blocks of about `block_bytes`: a rest would take the place of a whole one.
-std::uint64_t cut_evenly(std::uint64_t bytes, std::uint64_t block_bytes) {
+// Of equal blocks of about `block_bytes` that a request is cut into: a rest would take the place of a whole one.
+std::uint64_t even_block_bytes(std::uint64_t bytes, std::uint64_t block_bytes) {
   const std::uint64_t num_blocks = std::max<std::uint64_t>(1, (bytes + block_bytes / 2) / block_bytes);
   return round_up((bytes + num_blocks - 1) / num_blocks, kBlockFileAlignment);
 }
@@ -34,9 +34,9 @@ class BlockQueue::Request final : public Ticket::Queued {
   std::byte* memory = nullptr;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t bytes_of_block = 0;  // all but the last
   Ticket::Promise promise;
 
-  std::uint64_t bytes_of_block = 0;
   std::uint64_t started_bytes = 0;
   int blocks_in_flight = 0;
   bool is_awaited = false;
@@ -68,7 +68,7 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
   request->memory = memory;
   request->offset = kSwapFileHeaderBytes + offset;
   request->bytes = bytes;
-  request->bytes_of_block = cut_evenly(bytes, block_bytes_);
+  request->bytes_of_block = even_block_bytes(bytes, block_bytes_);
   request->promise.tell_when_awaited(request);
   Ticket ticket = request->promise.ticket();
   {

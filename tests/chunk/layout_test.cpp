@@ -119,7 +119,7 @@ CATCH_TEST_CASE("layout: chunk sizes are rounded up to the granule", "[chunk]") 
 // A chunk's lists move in requests of their own.
 std::uint64_t cost_of(const Layout& layout) { return layout.waste_bytes() + layout.chunks.size() * 512 * kKiB; }
 
-CATCH_TEST_CASE("chunk size: within its bounds, and the largest costs no less", "[chunk]") {
+CATCH_TEST_CASE("chunk size: within its bounds, and the largest costs and wastes no less", "[chunk]") {
   std::mt19937_64 random(12);
   for (int round = 0; round < 60; ++round) {
     const Storages storages = random_storages(random, 4 * kMiB);
@@ -133,7 +133,9 @@ CATCH_TEST_CASE("chunk size: within its bounds, and the largest costs no less", 
     CATCH_REQUIRE(chosen <= std::max(round_up(total / 32, kChunkGranule), 16 * kChunkGranule));
     const std::uint64_t free_choice = choose_chunk_bytes(storages, UINT64_MAX);
     const std::uint64_t largest = std::clamp(round_up(total / 32, kChunkGranule), 16 * kChunkGranule, 32 * kMiB);
-    CATCH_REQUIRE(cost_of(make_layout(storages, free_choice)) <= cost_of(make_layout(storages, largest)));
+    const Layout chosen_layout = make_layout(storages, free_choice), largest_layout = make_layout(storages, largest);
+    CATCH_REQUIRE(cost_of(chosen_layout) <= cost_of(largest_layout));
+    CATCH_REQUIRE(chosen_layout.waste_bytes() <= largest_layout.waste_bytes());
   }
 }
 
