@@ -27,6 +27,8 @@ using asterias::evict::Simulation;
 using asterias::evict::StepTimes;
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kYes = "yes";
+constexpr const char* kNo = "no";
 constexpr const char* kOnDemand = "lru on demand";
 constexpr const char* kChosen = "auto";
 
@@ -40,7 +42,7 @@ struct Setting {
   std::string path;
   std::vector<std::string> policies;
   std::vector<std::string> gpu_limits;
-  std::string cpu_limit, nvme_read, nvme_write, h2d, d2h, update_on_gpu;
+  std::string cpu_limit, nvme_read, nvme_write, h2d, d2h, update_on_gpu, late_updates;
   std::int64_t look_ahead = -1;
   bool is_json = false;
 };
@@ -98,6 +100,7 @@ RecordedStep load(const Setting& setting) {
   override_rate(step, Edge::kNvmeRead, setting.nvme_read);
   override_rate(step, Edge::kNvmeWrite, setting.nvme_write);
   if (!setting.cpu_limit.empty()) step.tiers.room[static_cast<int>(Tier::kCpu)] = bytes_of(setting.cpu_limit);
+  if (!setting.late_updates.empty()) step.tiers.puts_off_updates = setting.late_updates == kYes;
   if (setting.look_ahead >= 0) step.tiers.look_ahead = static_cast<std::uint64_t>(setting.look_ahead);
   return step;
 }
@@ -256,6 +259,9 @@ int main(int argc, char** argv) try {
   app.add_option("--nvme-read", setting.nvme_read);
   app.add_option("--nvme-write", setting.nvme_write);
   app.add_option("--prefetch", setting.look_ahead, "residents fetched ahead")->check(CLI::Range(0, 1024));
+  app.add_option("--late-updates", setting.late_updates,
+                 "whether a chunk's update waits until somebody uses the chunk: yes or no; unset: as recorded")
+      ->check(CLI::IsMember({kYes, kNo}));
   app.add_option("--update-on-gpu", setting.update_on_gpu,
                  "chunks that are updated on the compute tier: auto, or percent; unset: as recorded")
       ->check(CLI::IsMember({kChosen}) | CLI::Range(0, 100));

@@ -280,6 +280,7 @@ std::string to_json(const RecordedStep& step) {
   json["library_bytes"] = step.tiers.library_bytes;
   json["look_ahead"] = step.tiers.look_ahead;
   json["offloads"] = step.tiers.offloads;
+  json["puts_off_updates"] = step.tiers.puts_off_updates;
   json["rates"] = rates_json(step.tiers);
   json["actors"] = Json::array();
   for (const auto& actor : script.actors) json["actors"].push_back(actor_json(actor));
@@ -311,6 +312,7 @@ RecordedStep recorded_step_from_json(const std::string& text, const std::string&
   step.tiers.library_bytes = part.at("library_bytes").count();
   step.tiers.look_ahead = part.at("look_ahead").count(1U << 20);
   step.tiers.offloads = part.at("offloads").flag();
+  step.tiers.puts_off_updates = part.has("puts_off_updates") && part.at("puts_off_updates").flag();
   read_rates(part.at("rates"), step.tiers);
   read_script(part, step.tiers, step.script);
   return step;

@@ -200,6 +200,10 @@ void Residency::leave(const Resident& resident, Tier tier) {
 void Residency::forget(Resident* resident) {
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
+  if (resident->late) {
+    resident->forgets_late = true;
+    return;
+  }
   stop_awaiting(resident);
   ++resident->version;
   resident->spent = false;
@@ -244,10 +248,15 @@ chunk::Block Residency::surrender(Resident* resident, Tier tier) {
 // ---- pins -----------------------------------------------------------------------------------------------------------
 
 void Residency::acquire(std::span<const Want> wants, Tier tier) {
+  catch_up_with(wants);
+  acquire_now(wants, tier, Traced::kYes);
+}
+
+void Residency::acquire_now(std::span<const Want> wants, Tier tier, Traced traced) {
   const Lock lock(mutex_);
   for (const Want& want : wants) refuse_two_places(want, tier);
-  pin_all(wants, tier);
-  if (is_scripting())
+  pin_all(wants, tier, traced);
+  if (is_scripting() && traced == Traced::kYes)
     for (const Want& want : wants)
       script_->add(want.access == Access::kRead ? PassScript::What::kRead : PassScript::What::kWrite, *want.resident,
                    tier);
@@ -291,10 +300,10 @@ bool Residency::can_pin(std::span<const Want> wants, Tier tier) const {
   return bytes + (pool.is_one_piece() ? working_set_bytes(tier) : 0) <= pool.limit_bytes();
 }
 
-void Residency::pin_all(std::span<const Want> wants, Tier tier) {
+void Residency::pin_all(std::span<const Want> wants, Tier tier, Traced traced) {
   for (const Want& want : wants) {
     pin(want.resident, tier);
-    touch(want, tier);
+    touch(want, tier, traced);
   }
 }
 
@@ -388,9 +397,9 @@ void Residency::unpin(Resident* resident, Tier tier) noexcept {
   if (resident->dying && !resident->is_pinned()) destroy(resident);
 }
 
-void Residency::touch(const Want& want, Tier tier) {
+void Residency::touch(const Want& want, Tier tier, Traced traced) {
   want.resident->last_use = ++clock_;
-  timeline_.on_use(want.resident->key, tier, want.access);
+  if (traced == Traced::kYes) timeline_.on_use(want.resident->key, tier, want.access);
 }
 
 // Makes the resident current or arriving on `tier`. REQUIRES: pinned there.
@@ -622,6 +631,7 @@ void Residency::begin_update(std::uint64_t signature) {
 }
 
 Tier Residency::begin_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier) {
+  catch_up_with(wants);
   {
     const Lock lock(mutex_);
     if (script_) step_clock_.begin_update(*script_, place, step_clock_now());
@@ -665,7 +675,7 @@ void Residency::note_ready(const Resident* param) {
   if (is_scripting()) script_->add(PassScript::What::kReady, *param);
 }
 
-void Residency::note_early_update(std::uint32_t place, std::uint64_t ns) {
+void Residency::note_update_in_pass(std::uint32_t place, std::uint64_t ns) {
   const Lock lock(mutex_);
   stalled_ns_ += ns;
   if (script_ && place < script_->updates.size()) script_->updates[place].measure(ns);

@@ -16,7 +16,8 @@
 //   * After a failed transfer the first error is kept (failure()), and the payload is where it was, unless its room on
 //     the accelerator had been handed on already.
 //
-// Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it.
+// Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it. A late update is
+// computed by the thread that needs it first; whoever needs another's waits.
 // Units: bytes; moments; nanoseconds.
 #pragma once
 
@@ -71,6 +72,22 @@ struct ResidencyStats {
 
   std::uint64_t moved(Edge edge) const { return moved_bytes[static_cast<std::size_t>(edge)]; }
   std::uint64_t stalled(Edge edge) const { return stall_ns[static_cast<std::size_t>(edge)]; }
+};
+
+// The update of a chunk that step() has left for later, with what it uses: see Residency::put_off.
+class LateUpdate {
+ public:
+  LateUpdate() = default;
+  LateUpdate(const LateUpdate&) = delete;
+  LateUpdate& operator=(const LateUpdate&) = delete;
+
+  // One of them holds the chunk's parameters.
+  virtual std::span<const Want> lists() const = 0;
+  // Computes it. The lists are pinned on the cpu tier.
+  virtual void compute() noexcept = 0;
+
+ protected:
+  ~LateUpdate() = default;
 };
 
 // How long the ways between tiers were busy, in nanoseconds.
@@ -164,6 +181,19 @@ class Residency {
   // Counts what may have changed the resident's content so far.
   std::uint64_t version(const Resident* resident) const;
 
+  // ---- late updates: nobody sees that they have not been computed
+  // Has the update computed before anybody gets one of its lists. Until then they count as used on the cpu tier when
+  // the chunk's parameters are used next, and are brought there by then. A list that is forgotten is so afterwards.
+  // False, without effect, where nothing would have to be waited for, a list is pinned, or nothing is foretold of the
+  // parameters.
+  bool put_off(LateUpdate& update);
+  // Computes it now, unless that has been done. Throws what acquire does: it is still put off then.
+  void catch_up(LateUpdate& update);
+  // As catch_up, but without effect where something would have to be waited for.
+  void try_catch_up(LateUpdate& update);
+  // Lets go of it: it is never computed.
+  void give_up(LateUpdate& update) noexcept;
+
   // ---- room
   // Takes a block of unmovable memory for the caller, evicting as needed. Throws OutOfMemory.
   chunk::Block allocate(std::uint64_t bytes, Tier tier);
@@ -184,6 +214,8 @@ class Residency {
   void pass_chunk(std::uint32_t place, std::span<const Want> wants, Tier tier);
   // Releases what begin_chunk has pinned; gradients are spent.
   void end_chunk(std::span<const Want> wants, Tier tier) noexcept;
+  // Says whether updates are put off, for what is foretold.
+  void set_puts_off_updates(bool puts_off);
   // Says where the update of a chunk with this list runs from now on, for what is foretold.
   void set_update_tier(Resident* list, Tier tier);
   // Chooses that for the chunks with these param lists, from what was written down of the passes and measured so far
@@ -193,8 +225,8 @@ class Residency {
   bool is_update_next(std::uint64_t signature) const;
   // The gradients of this chunk are final, and its update may be computed ahead.
   void note_ready(const Resident* param);
-  // An update was computed ahead between two operators, which is no work of theirs.
-  void note_early_update(std::uint32_t place, std::uint64_t ns);
+  // An update was computed between two operators, which is no work of theirs.
+  void note_update_in_pass(std::uint32_t place, std::uint64_t ns);
   void end_update();
   // The optimizer's step() has been called: what comes before its first chunk is its work, too.
   void begin_step_call();
@@ -260,8 +292,19 @@ class Residency {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
 
   Resident* add_resident(std::uint64_t bytes);
+  enum class Traced : bool { kNo, kYes };
+  void acquire_now(std::span<const Want> wants, Tier tier, Traced traced);
+  void catch_up_with(std::span<const Want> wants);
+  void set_late(LateUpdate& update, bool late);
+  bool stop_being_late(LateUpdate& update);
+  bool is_all_there(const LateUpdate& update) const;
+  void forget_spent(const LateUpdate& update);
+  std::optional<Use> first_use_of(const LateUpdate& update) const;
+  std::optional<Use> use_of_late(const Resident& resident) const;
+  Ahead fetch_for_late(const LateUpdate& update, Moment used_at, Tier tier, std::uint64_t& owed_bytes);
   bool can_be_shadowed(const Want& want) const;
   void stop_awaiting(Resident* list);
   bool add_shadow(Resident* list);
@@ -278,9 +321,9 @@ class Residency {
   void refuse_two_places(const Want& want, Tier tier) const;
   void pin(Resident* resident, Tier tier);
   void unpin(Resident* resident, Tier tier) noexcept;
-  void touch(const Want& want, Tier tier);
+  void touch(const Want& want, Tier tier, Traced traced);
 
-  void pin_all(std::span<const Want> wants, Tier tier);
+  void pin_all(std::span<const Want> wants, Tier tier, Traced traced = Traced::kYes);
   bool try_acquire(std::span<const Want> wants, Tier tier);
   bool can_pin(std::span<const Want> wants, Tier tier) const;
   void bring(std::span<const Want> wants, Tier tier);
@@ -369,8 +412,8 @@ class Residency {
   void fetch_awaited();
   std::uint64_t bytes_awaited() const;
   void fetch_ahead(Tier tier);
-  enum class Ahead : std::uint8_t { kDone, kNotYet, kBlocked };
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
+  Ahead fetch_list(Resident& resident, const Use& use, Tier tier, std::uint64_t owed_bytes);
   bool is_here(const Resident& resident, Tier tier) const;
   bool is_above(const Resident& resident, Tier tier) const;
   bool comes_down_for(const Use& use, Resident& resident, Tier tier) const;
@@ -393,6 +436,10 @@ class Residency {
   const std::shared_ptr<const EvictionPolicy> policy_;
   const std::size_t look_ahead_;
   ActivationPlacement activations_;
+  bool puts_off_updates_ = false;
+
+  std::recursive_mutex late_mutex_;    // held while a late update is computed; taken before mutex_
+  std::atomic<int> num_late_ = 0;      // updates that are put off or being computed
 
   mutable std::mutex mutex_;
   Timeline timeline_;

@@ -33,7 +33,9 @@ const std::optional<Use>& Residency::next_use(Resident& resident) const {
   const bool holds =
       resident.foretold_in == timeline_.epoch() && (!resident.foretold || resident.foretold->at > timeline_.now());
   if (!holds) {
-    if (resident.shadow_of)
+    if (resident.late)
+      resident.foretold = use_of_late(resident);
+    else if (resident.shadow_of)
       resident.foretold = timeline_.use_after_update(resident.shadow_of->key);
     else if (resident.shadow || resident.spent)  // of no more use
       resident.foretold.reset();
@@ -125,6 +127,9 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (use.tier > tier || use.access == Access::kOverwrite) return Ahead::kDone;
   const auto found = by_key_.find(use.key.value());
   if (found == by_key_.end()) return Ahead::kDone;  // not born yet
+  if (const LateUpdate* late = found->second->late)
+    return found->second->list == chunk::ListKind::kParam ? fetch_for_late(*late, use.at, tier, owed_bytes)
+                                                          : Ahead::kDone;  // used before that, see next_use
   const auto updated_on = timeline_.updated_before(use);
   const bool is_updated = updated_on.has_value();
   Resident* shadow = found->second->shadow;
@@ -135,7 +140,10 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
     return Ahead::kNotYet;
   }
   if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
-  Resident& resident = is_updated ? *shadow : *found->second;
+  return fetch_list(is_updated ? *shadow : *found->second, use, tier, owed_bytes);
+}
+
+Residency::Ahead Residency::fetch_list(Resident& resident, const Use& use, Tier tier, std::uint64_t owed_bytes) {
   if (resident.blank || is_here(resident, tier)) return Ahead::kDone;
   const bool is_higher = is_above(resident, tier);
   if (is_higher && !comes_down_for(use, resident, tier)) return Ahead::kDone;
@@ -280,7 +288,12 @@ std::uint64_t Residency::next_bytes(Tier tier) const {
     if (use->tier > tier) continue;
     if (std::exchange(last, use->at) != use->at && ++num_moments > look_ahead_) break;
     const auto found = by_key_.find(use->key.value());
-    if (found != by_key_.end() && !is_here(*found->second, tier)) bytes += found->second->bytes;
+    if (found == by_key_.end()) continue;
+    const auto add = [&](const Resident& resident) { bytes += is_here(resident, tier) ? 0 : resident.bytes; };
+    if (const LateUpdate* late = found->second->late; late && tier == Tier::kCpu)
+      for (const Want& want : late->lists()) add(*want.resident);
+    else
+      add(*found->second);
   }
   return bytes;
 }

@@ -132,6 +132,11 @@ std::optional<RecordedStep> Residency::recorded_step() const {
   return RecordedStep{*script_, look_at_tiers(), std::string(policy_->name())};
 }
 
+void Residency::set_puts_off_updates(bool puts_off) {
+  const Lock lock(mutex_);
+  puts_off_updates_ = puts_off;
+}
+
 void Residency::set_update_tier(Resident* list, Tier tier) {
   const Lock lock(mutex_);
   place_update(*list, tier);
@@ -169,6 +174,7 @@ SimulatedTiers Residency::look_at_tiers() const {
   tiers.library_bytes = hierarchy_.pool(Tier::kCpu).library_bytes();
   tiers.look_ahead = static_cast<std::uint64_t>(look_ahead_);
   tiers.offloads = activations_ == ActivationPlacement::kOffload;
+  tiers.puts_off_updates = puts_off_updates_;
   for (const Tier tier : tiers.levels) {
     const std::uint64_t limit = hierarchy_.limit_bytes(tier);
     const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();

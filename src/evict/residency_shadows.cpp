@@ -74,7 +74,7 @@ Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
 // Blank state has been nowhere, so its first update has nothing to hide.
 bool Residency::can_be_shadowed(const Want& want) const {
   const Resident& list = *want.resident;
-  if (list.is_pinned() || list.shadow) return false;
+  if (list.is_pinned() || list.shadow || list.late) return false;
   if (want.access == Access::kOverwrite) return true;
   if (list.blank || !list.on(Tier::kCpu).is_readable()) return false;
   return true;

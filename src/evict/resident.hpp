@@ -22,6 +22,8 @@ namespace asterias::evict {
 
 constexpr int index_of(Tier tier) { return static_cast<int>(tier); }
 
+class LateUpdate;  // residency.hpp
+
 // Somebody whose pointers follow a resident's bytes on the compute tier.
 class Tenant {
  public:
@@ -87,6 +89,8 @@ struct Resident : Pooled {
   // What an update has computed ahead of step() lies in a shadow, a resident of its own that nobody else knows.
   Resident* shadow = nullptr;     // of this one
   Resident* shadow_of = nullptr;  // this is a shadow
+  LateUpdate* late = nullptr;     // will change it, or read it, before anybody else uses it
+  bool forgets_late = false;      // is forgotten when that has been done
   std::uint64_t scanned_in = 0;   // which of Residency's scans has counted it
   std::uint64_t version = 0;      // counts what may have changed the content
   TraceKey key;

@@ -8,6 +8,7 @@
 
 #include "evict/early_updates.hpp"
 #include "evict/hollow_tiers.hpp"
+#include "evict/late_updates.hpp"
 #include "evict/residency.hpp"
 #include "evict/update_pipeline.hpp"
 
@@ -148,11 +149,12 @@ class Player {
     for (const auto& event : script_.events) play(event);
     end_operator();
     end_of_passes();
+    late_.catch_up();
     const std::uint64_t update_start_ns = clock_->now_ns();
     work(script_.before_update.ns, simulation_.times.update_work_ns);
     UpdatePipeline(residency_, kUpdateSignature)
         .run(
-            updates_, [&](std::size_t place) { return early_.take(place); },
+            updates_, [&](std::size_t place) { return early_.take(place) || put_off(place); },
             [&](std::size_t place, Tier) { update(place); });
     early_.discard_all();
     simulation_.times.update_ns = clock_->now_ns() - update_start_ns;
@@ -175,6 +177,7 @@ class Player {
       if (!is_chunk(actor) && !existed(actor)) die(actor);
   }
 
+  bool put_off(std::size_t place) { return tiers_.puts_off_updates && late_.put_off(place, updates_[place]); }
   void update(std::size_t place) { work(update_ns(updates_[place]), simulation_.times.update_work_ns); }
 
   void play(const PassScript::Event& event) {
@@ -205,12 +208,15 @@ class Player {
   void begin_operator() {
     end_operator();
     early_.advance([&](std::size_t place) { update(place); });
+    late_.advance();
     residency_.begin_operator("simulated", num_operators_++);
     is_in_operator_ = true;
   }
 
+  // Backward has begun, before which nothing stays late.
   void make_ready(std::uint32_t actor) {
     release();
+    late_.catch_up();
     for (std::size_t place = 0; place < updates_.size(); ++place)
       for (const Want& want : updates_[place])
         if (want.resident == actors_[actor].resident)
@@ -350,6 +356,7 @@ class Player {
   std::array<Unmovable, 2> unmovable_;
   Residency residency_;
   EarlyUpdates early_{residency_};
+  LateUpdates late_{residency_, [this](std::size_t place) { update(place); }};
   std::vector<Actor> actors_;
   std::vector<UpdatePipeline::Lists> updates_;
   std::vector<Want> asked_, pinned_;  // by the present operator

@@ -31,6 +31,7 @@ struct SimulatedTiers {
   std::uint64_t library_bytes = 0;              // on the cpu tier, beside the room
   std::uint64_t look_ahead = 0;                 // residents fetched ahead, for which room is kept clean
   bool offloads = false;                        // activations leave the compute tier when none will use them soon
+  bool puts_off_updates = false;                // until the chunk is used, see late_updates.hpp
   MoveRates rates{};
   double update_params_per_second = 0;  // for chunks whose update was not measured; 0: it takes no time
 };

@@ -114,6 +114,7 @@ struct PlacementConfig {
   ActivationPlacement activations = ActivationPlacement::kAuto;
   GradMode grad_mode = GradMode::kSeparate;
   bool early_update = true;  // updates are computed while backward runs, where that hides moves
+  bool late_update = true;   // likewise while the next forward runs
 };
 
 struct IoConfig {

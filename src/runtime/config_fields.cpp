@@ -312,6 +312,8 @@ void add_placement(Fields<EngineConfig>& fields) {
   add(
       "placement.early_update", boolean(), [](auto& c) -> auto& { return c.placement.early_update; });
   add(
+      "placement.late_update", boolean(), [](auto& c) -> auto& { return c.placement.late_update; });
+  add(
       "prefetch", whole(0, 1024), [](auto& c) -> auto& { return c.prefetch; });
 }
 

@@ -112,6 +112,12 @@ void EngineCore::leave() {
   runtime_->residency().with_timeline([](auto& timeline) { timeline.abandon_pass(); });
   runtime::release_last_outputs();
   buffers_.reset();
+  if (optimizer_) try {
+      optimizer_->catch_up();
+    } catch (const std::exception& error) {
+      log::error(std::string("the last update could not be finished, parameters that outlive the engine lack it: ") +
+                 error.what());
+    }
   optimizer_.reset();
   data_.reset();
   module_.reset();
@@ -183,6 +189,7 @@ void EngineCore::backward(const torch::Tensor& loss, const torch::Tensor& gradie
   try {
     rescale_gradients();
     const ScaledBackward scaled(*data_, loss_scaler_.is_active());
+    optimizer_->catch_up();
     optimizer_->begin_backward();
     loss.backward(scaled_gradient(loss, gradient), retain_graph, create_graph);
   } catch (...) {
@@ -290,6 +297,7 @@ void EngineCore::count_moves(StepStats& stats) const {
   stats.fetches = moved.fetches;
   stats.prefetch_hits = moved.prefetch_hits;
   stats.early_updates = optimizer_ ? optimizer_->num_early_updates() : 0;
+  stats.late_updates = optimizer_ ? optimizer_->num_late_updates() : 0;
   stats.updates_on_gpu = optimizer_ ? optimizer_->num_gpu_updates() : 0;
 }
 

@@ -246,16 +246,21 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
                     core.runtime_->compute_tier() == Tier::kGpu),
       early_(core.runtime_->residency()),
       early_plans_(data.chunks().size()),
-      chunk_(data.chunks().size()) {
+      chunk_(data.chunks().size()),
+      may_be_late_(config.placement.late_update && config.prefetch > 0 &&
+                   core.runtime_->compute_tier() == Tier::kGpu),
+      engine_thread_(std::this_thread::get_id()),
+      late_(core.runtime_->residency(), [this](std::size_t place) { update_late(place); }) {
   for (std::size_t chunk = 0; chunk < data_.chunks().size(); ++chunk)
     if (data_.chunks()[chunk].trainable) trained_.push_back(chunk);
   for (auto& record : data_.parameters())
     if (record.trainable) chunk_[record.chunk].push_back(&record);
   if (core.runtime_->compute_tier() == Tier::kGpu && config.optimizer.use_hybrid_adam)
     force_placement(config.debug.update_on_gpu);
-  if (!may_be_early_) return;
-  data_.set_on_final_gradient([this](const runtime::ParameterRecord& record) { note_final(record); });
-  core_.runtime_->add_worker(this);
+  if (may_be_early_)
+    data_.set_on_final_gradient([this](const runtime::ParameterRecord& record) { note_final(record); });
+  if (may_be_late_) core_.runtime_->residency().set_puts_off_updates(true);
+  if (may_be_early_ || may_be_late_) core_.runtime_->add_worker(this);
 }
 
 Optimizer::~Optimizer() {
@@ -300,16 +305,17 @@ torch::Tensor Optimizer::step(LossClosure closure) {
 
 // False when the step was skipped for an overflow.
 bool Optimizer::try_update() {
+  catch_up();
   data_.refuse_new_parameters();
   data_.reclaim();
   auto& scaler = core_.loss_scaler_;
   const auto* overflowed = measure_gradients();
   if (overflowed && scaler.is_exhausted()) throw LossScaleError(overflowed->name, scaler.scale());
-  num_taken_ = num_above_ = 0;
+  num_taken_ = num_late_ = num_above_ = 0;
   if (!overflowed) try {
       update(grad_scale());
     } catch (...) {
-      for (auto& plan : plans_) plan.clear();  // they hold gradients
+      drop_plans();
       throw;
     }
   early_.discard_all();
@@ -335,7 +341,7 @@ void Optimizer::update(double grad_scale) {
   for (const std::size_t chunk : trained_) lists_.push_back(lists_of(chunk, plans_[chunk]));
   evict::UpdatePipeline(core_.runtime_->residency(), core_.update_signature())
       .run(
-          lists_, [&](std::size_t place) { return take_early(place); },
+          lists_, [&](std::size_t place) { return take_early(place) || put_off(place); },
           [&](std::size_t place, Tier tier) { update_chunk(place, tier); });
   has_updated_ |= !stepped_.empty();
   for (auto* record : stepped_) data_.end_loan(*record);
@@ -474,6 +480,7 @@ void Optimizer::update_chunk(std::size_t place, Tier tier) {
 }
 
 void Optimizer::update_segments(std::size_t chunk, const ChunkPlan& plan, Tier tier, const AddressOf& address_of) {
+  const std::lock_guard<std::mutex> alone(computing_);
   segments_.clear();
   for (const auto& segment : plan.segments) segments_.push_back(resolve(segment, data_.chunks()[chunk], address_of));
   (tier == Tier::kGpu ? above_ : below_)->update(algorithm_, segments_);
@@ -598,9 +605,11 @@ evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
 
 // A transfer's failure is kept by Residency, and ends the step at its next look.
 void Optimizer::work_between_operators() noexcept {
-  if (std::this_thread::get_id() != thread_ || !early_.is_pending()) return;
+  const auto thread = std::this_thread::get_id();
   try {
-    early_.advance([this](std::size_t place) { update_early(place); });
+    if (thread == thread_ && early_.is_pending())
+      early_.advance([this](std::size_t place) { update_early(place); });
+    if (thread == engine_thread_) late_.advance();
   } catch (const std::exception&) {
   }
 }
@@ -615,8 +624,8 @@ void Optimizer::update_early(std::size_t place) {
   });
   const auto end = std::chrono::steady_clock::now();
   residency.record_update(data_.chunks()[chunk].param, start, end);
-  residency.note_early_update(static_cast<std::uint32_t>(place),
-                              static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+  residency.note_update_in_pass(static_cast<std::uint32_t>(place),
+                                static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
 }
 
 // What the update reads and rewrites is copied first, and rewritten in the copy while the cache has it.
@@ -646,6 +655,39 @@ bool Optimizer::take_early(std::size_t place) {
   const bool taken = is_same && early_.take(place);
   num_taken_ += taken;
   return taken;
+}
+
+// ---- updates that step() puts off -----------------------------------------------------------------------------------
+
+// What waits for its gradient, or for its state, waits while forward runs. A gradient outside of the chunk is
+// let go of now, and a lent place is needed at once.
+bool Optimizer::put_off(std::size_t place) {
+  const std::size_t chunk = trained_[place];
+  const auto has_own_gradient = [](const Segment& segment) { return segment.own_gradient.defined(); };
+  const auto& segments = plans_[chunk].segments;
+  if (!may_be_late_ || data_.chunks()[chunk].lends() ||
+      std::any_of(segments.begin(), segments.end(), has_own_gradient) || !late_.put_off(place, lists_[place]))
+    return false;
+  ++num_late_;
+  return true;
+}
+
+void Optimizer::update_late(std::size_t place) {
+  const std::size_t chunk = trained_[place];
+  auto& residency = core_.runtime_->residency();
+  const auto start = std::chrono::steady_clock::now();
+  update_segments(chunk, plans_[chunk], Tier::kCpu,
+                  [&](const evict::Resident* list) { return residency.address(list, Tier::kCpu); });
+  const auto end = std::chrono::steady_clock::now();
+  residency.record_update(data_.chunks()[chunk].param, start, end);
+  residency.note_update_in_pass(static_cast<std::uint32_t>(place),
+                                static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+}
+
+// They hold gradients. Those of what has been put off are still to be used.
+void Optimizer::drop_plans() {
+  for (std::size_t place = 0; place < trained_.size(); ++place)
+    if (!late_.is_late(place)) plans_[trained_[place]].clear();
 }
 
 void Optimizer::save(torch::serialize::OutputArchive&) const {

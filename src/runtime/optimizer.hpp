@@ -14,6 +14,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +23,7 @@
 
 #include "base/thread_pool.hpp"
 #include "evict/early_updates.hpp"
+#include "evict/late_updates.hpp"
 #include "evict/update_pipeline.hpp"
 #include "hybrid_adam/chunk_updater.hpp"
 #include "runtime/config.hpp"
@@ -93,6 +95,14 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   void copy_to_shadows(std::size_t chunk);
   bool take_early(std::size_t place);
   std::uint64_t num_early_updates() const { return num_taken_; }
+
+  // ---- updates that step() puts off
+  bool put_off(std::size_t place);
+  void update_late(std::size_t place);
+  void drop_plans();
+  // Computes what has been put off.
+  void catch_up() { late_.catch_up(); }
+  std::uint64_t num_late_updates() const { return num_late_; }
   std::uint64_t num_gpu_updates() const { return num_above_; }
 
   const runtime::ParameterRecord* measure_gradients();
@@ -105,7 +115,8 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   const double clip_norm_;
   ThreadPool pool_;
   const std::unique_ptr<hybrid_adam::ChunkUpdater> below_, above_;  // on the cpu tier, and on an accelerator's
-  std::vector<hybrid_adam::UpdateSegment> segments_;                // scratch, of one chunk
+  std::mutex computing_;                              // held while one is at work: a late update may be on any thread
+  std::vector<hybrid_adam::UpdateSegment> segments_;  // scratch, of one chunk
   std::vector<evict::Want> kept_gradients_;                         // likewise
   std::vector<std::size_t> trained_;                                // chunks, by place in the update
   std::vector<ChunkPlan> plans_;                                    // by chunk, of the present step
@@ -128,6 +139,11 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   std::vector<std::size_t> group_of_;                          // by parameter: place in groups_, or their number
   std::uint64_t num_taken_ = 0;                                // in the present step
   std::atomic<std::thread::id> thread_;                        // on which gradients become final
+
+  const bool may_be_late_;
+  const std::thread::id engine_thread_;
+  evict::LateUpdates late_;
+  std::uint64_t num_late_ = 0;  // in the present step
 };
 
 }  // namespace asterias

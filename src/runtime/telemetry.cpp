@@ -90,6 +90,7 @@ std::string StepStats::to_json() const {
   json["fetches"] = fetches;
   json["prefetch_hits"] = prefetch_hits;
   json["early_updates"] = early_updates;
+  json["late_updates"] = late_updates;
   json["updates_on_gpu"] = updates_on_gpu;
   return json.dump();
 }

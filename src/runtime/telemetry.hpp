@@ -76,6 +76,7 @@ struct StepStats {
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
   std::uint64_t early_updates = 0;   // chunks whose update had been computed before step()
+  std::uint64_t late_updates = 0;    // chunks whose update had not been computed when step() returned
   std::uint64_t updates_on_gpu = 0;  // chunks that were updated on the accelerator
 
   // Writes the fields as one line of JSON.

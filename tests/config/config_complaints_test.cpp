@@ -46,7 +46,7 @@ CATCH_TEST_CASE("a key that resembles none is told what there is") {
   CATCH_CHECK(read_complaint(R"({"a": 1})")
                   .starts_with("a: unknown key; known here: device, deterministic, allow_tf32, tiers, "));
   CATCH_CHECK(read_complaint(R"({"placement": {"policy": 1}})") ==
-              "placement.policy: unknown key; known here: eviction, activations, grad_mode, early_update");
+              "placement.policy: unknown key; known here: eviction, activations, grad_mode, early_update, late_update");
 }
 
 CATCH_TEST_CASE("a key of another section names where it belongs") {

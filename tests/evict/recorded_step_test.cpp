@@ -71,6 +71,8 @@ CATCH_TEST_CASE("recorded step: what is wrong with a file is said with its place
   complains("\"tier\":\"gpu\"", "\"tier\":\"hbm\"", "step.json.tiers[0].tier is 'hbm', which is no tier");
   complains("\"tier\":\"cpu\"", "\"tier\":\"gpu\"", "does not name the tiers fastest first");
   complains("\"look_ahead\"", "\"ahead\"", "step.json has no \"look_ahead\"");
+  complains("\"puts_off_updates\":", "\"puts_off_updates\":1,\"was\":",
+            "step.json.puts_off_updates is neither true nor false");
   complains("\"offloads\":", "\"offloads\":1,\"was\":", "step.json.offloads is neither true nor false");
   complains("\"kind\":\"param\"", "\"kind\":\"weight\"", "step.json.actors[0].kind is 'weight'");
   complains("[\"operator\",", "[\"operator\",-1,", "step.json.events[1][1] is not a whole number from 0 on");

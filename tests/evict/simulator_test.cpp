@@ -238,6 +238,21 @@ CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "
   CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
 }
 
+// The same without updates ahead, as with clipping: what the last gradients and parameters wait for, forward works with.
+CATCH_TEST_CASE("simulator: updates that are put off use the time of forward", "[evict]") {
+  constexpr std::uint64_t kLayers = 16;
+  const auto script = layered(kLayers, kBytes / 2, 100, /*early=*/false);
+  auto tiers = two_tiers(3 * kLayers * kBytes, kByteAtNs, kByteAtNs);
+  tiers.look_ahead = 4;
+  const auto at_step = simulate(script, tiers, make_next_use_policy());
+  tiers.puts_off_updates = true;
+  const auto late = simulate(script, tiers, make_next_use_policy());
+  CATCH_CHECK(late.times.step_ns < at_step.times.step_ns * 90 / 100);
+  CATCH_CHECK(late.times.update_ns < at_step.times.update_ns / 2);
+  CATCH_CHECK(late.times.work_ns() == at_step.times.work_ns());
+  CATCH_CHECK(late.moved_bytes == at_step.moved_bytes);
+}
+
 // Gradients are longer on their way down than backward takes, so most updates are step()'s.
 CATCH_TEST_CASE("simulator: what forward uses first goes up while the rest is updated", "[evict]") {
   constexpr std::uint64_t kLayers = 16;
@@ -330,6 +345,7 @@ CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its 
   for (int round = 0; round < 500; ++round) {
     auto drawn = draw(random, round);
     draw_rates(random, drawn.tiers.rates);
+    drawn.tiers.puts_off_updates = random() % 2 == 0;
     const auto result = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(result.times.step_ns == result.times.work_ns() + result.times.stalled_ns());
     CATCH_REQUIRE(kCarried * static_cast<double>(result.times.step_ns) >=

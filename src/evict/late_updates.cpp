@@ -1,0 +1,41 @@
+#include "evict/late_updates.hpp"
+
+namespace asterias::evict {
+
+LateUpdates::~LateUpdates() {
+  for (const auto& chunk : chunks_)
+    if (chunk && chunk->is_late) residency_.give_up(*chunk);
+}
+
+bool LateUpdates::put_off(std::size_t place, const UpdatePipeline::Lists& lists) {
+  if (lists.tier() != Tier::kCpu) return false;
+  if (place >= chunks_.size()) chunks_.resize(place + 1);
+  auto& chunk = chunks_[place];
+  if (!chunk) chunk = std::make_unique<Chunk>(*this, place);
+  chunk->wants = lists;
+  chunk->is_late = residency_.put_off(*chunk);
+  first_ = 0;
+  return chunk->is_late;
+}
+
+void LateUpdates::Chunk::compute() noexcept {
+  is_late = false;
+  all.update_(place);
+}
+
+void LateUpdates::advance() {
+  while (first_ < chunks_.size() && !is_late(first_)) ++first_;
+  int num_tries = 0;
+  for (std::size_t place = first_; place < chunks_.size() && num_tries < kMostTries; ++place)
+    if (is_late(place)) {
+      residency_.try_catch_up(*chunks_[place]);
+      ++num_tries;
+    }
+}
+
+void LateUpdates::catch_up() {
+  for (const auto& chunk : chunks_)
+    if (chunk && chunk->is_late) residency_.catch_up(*chunk);
+}
+
+}  // namespace asterias::evict
