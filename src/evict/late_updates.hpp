@@ -1,4 +1,5 @@
-// Updates that are computed after step(), when what they use has come, at the latest when somebody uses what they change.
+// Updates that are computed after step(), when what they use has come, at the latest when somebody uses what they
+// change.
 //
 // What is gained is time for moves: of one chunk they go on while the next forward works with others. Residency sees to
 // it that nobody finds a chunk whose update is late (residency.hpp). Knows nothing of arithmetic: whoever updates is

@@ -438,8 +438,8 @@ class Residency {
   ActivationPlacement activations_;
   bool puts_off_updates_ = false;
 
-  std::recursive_mutex late_mutex_;    // held while a late update is computed; taken before mutex_
-  std::atomic<int> num_late_ = 0;      // updates that are put off or being computed
+  std::recursive_mutex late_mutex_;  // held while a late update is computed; taken before mutex_
+  std::atomic<int> num_late_ = 0;    // updates that are put off or being computed
 
   mutable std::mutex mutex_;
   Timeline timeline_;

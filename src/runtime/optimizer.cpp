@@ -247,8 +247,7 @@ Optimizer::Optimizer(EngineCore& core, const EngineConfig& config, runtime::Mode
       early_(core.runtime_->residency()),
       early_plans_(data.chunks().size()),
       chunk_(data.chunks().size()),
-      may_be_late_(config.placement.late_update && config.prefetch > 0 &&
-                   core.runtime_->compute_tier() == Tier::kGpu),
+      may_be_late_(config.placement.late_update && config.prefetch > 0 && core.runtime_->compute_tier() == Tier::kGpu),
       engine_thread_(std::this_thread::get_id()),
       late_(core.runtime_->residency(), [this](std::size_t place) { update_late(place); }) {
   for (std::size_t chunk = 0; chunk < data_.chunks().size(); ++chunk)
@@ -607,8 +606,7 @@ evict::UpdatePipeline::Lists Optimizer::plan_early(std::size_t chunk) {
 void Optimizer::work_between_operators() noexcept {
   const auto thread = std::this_thread::get_id();
   try {
-    if (thread == thread_ && early_.is_pending())
-      early_.advance([this](std::size_t place) { update_early(place); });
+    if (thread == thread_ && early_.is_pending()) early_.advance([this](std::size_t place) { update_early(place); });
     if (thread == engine_thread_) late_.advance();
   } catch (const std::exception&) {
   }

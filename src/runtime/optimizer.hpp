@@ -117,11 +117,11 @@ class Optimizer final : public torch::optim::Optimizer, private runtime::Between
   const std::unique_ptr<hybrid_adam::ChunkUpdater> below_, above_;  // on the cpu tier, and on an accelerator's
   std::mutex computing_;                              // held while one is at work: a late update may be on any thread
   std::vector<hybrid_adam::UpdateSegment> segments_;  // scratch, of one chunk
-  std::vector<evict::Want> kept_gradients_;                         // likewise
-  std::vector<std::size_t> trained_;                                // chunks, by place in the update
-  std::vector<ChunkPlan> plans_;                                    // by chunk, of the present step
-  std::vector<evict::UpdatePipeline::Lists> lists_;                 // by place in the update, of the present step
-  std::vector<runtime::ParameterRecord*> stepped_;                  // parameters with a gradient, in the present step
+  std::vector<evict::Want> kept_gradients_;           // likewise
+  std::vector<std::size_t> trained_;                  // chunks, by place in the update
+  std::vector<ChunkPlan> plans_;                      // by chunk, of the present step
+  std::vector<evict::UpdatePipeline::Lists> lists_;   // by place in the update, of the present step
+  std::vector<runtime::ParameterRecord*> stepped_;    // parameters with a gradient, in the present step
   double grad_norm_ = 0;
   bool may_place_ = false;       // chunks may be updated on the accelerator, where that is not decided for good
   bool is_placed_ = false;       // it is

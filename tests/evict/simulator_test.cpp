@@ -238,11 +238,12 @@ CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "
   CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
 }
 
-// The same without updates ahead, as with clipping: what the last gradients and parameters wait for, forward works with.
+// The same without updates ahead, as with clipping. New parameters go up faster than gradients come down, of which half
+// are still on their way when backward ends: without waiting for the last, forward begins.
 CATCH_TEST_CASE("simulator: updates that are put off use the time of forward", "[evict]") {
   constexpr std::uint64_t kLayers = 16;
   const auto script = layered(kLayers, kBytes / 2, 100, /*early=*/false);
-  auto tiers = two_tiers(3 * kLayers * kBytes, kByteAtNs, kByteAtNs);
+  auto tiers = two_tiers(3 * kLayers * kBytes, 4 * kByteAtNs, kByteAtNs);
   tiers.look_ahead = 4;
   const auto at_step = simulate(script, tiers, make_next_use_policy());
   tiers.puts_off_updates = true;
@@ -340,7 +341,8 @@ CATCH_TEST_CASE("simulator: without rates a step takes what is computed", "[evic
 }
 
 CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its slowest resource", "[evict]") {
-  constexpr double kCarried = 1.05;  // what starts in a step may end in the next, which need not be quite the same
+  // What starts in a step may end in the next, which need not be quite the same; what is put off, more so.
+  constexpr double kCarried = 1.05, kCarriedLate = 1.25;
   std::mt19937_64 random(42);
   for (int round = 0; round < 500; ++round) {
     auto drawn = draw(random, round);
@@ -348,7 +350,8 @@ CATCH_TEST_CASE("simulator: a step is work and waiting, and no shorter than its 
     drawn.tiers.puts_off_updates = random() % 2 == 0;
     const auto result = simulate(drawn.script, drawn.tiers, drawn.policy);
     CATCH_REQUIRE(result.times.step_ns == result.times.work_ns() + result.times.stalled_ns());
-    CATCH_REQUIRE(kCarried * static_cast<double>(result.times.step_ns) >=
+    const double carried = drawn.tiers.puts_off_updates ? kCarriedLate : kCarried;
+    CATCH_REQUIRE(carried * static_cast<double>(result.times.step_ns) >=
                   static_cast<double>(result.times.slowest_ns()));
   }
 }
