@@ -1,10 +1,12 @@
 #include "evict/late_updates.hpp"
 
+#include <exception>
+
 namespace asterias::evict {
 
 LateUpdates::~LateUpdates() {
   for (const auto& chunk : chunks_)
-    if (chunk && chunk->is_late) residency_.give_up(*chunk);
+    if (chunk) residency_.give_up(*chunk);
 }
 
 bool LateUpdates::put_off(std::size_t place, const UpdatePipeline::Lists& lists) {
@@ -13,9 +15,10 @@ bool LateUpdates::put_off(std::size_t place, const UpdatePipeline::Lists& lists)
   auto& chunk = chunks_[place];
   if (!chunk) chunk = std::make_unique<Chunk>(*this, place);
   chunk->wants = lists;
-  chunk->is_late = residency_.put_off(*chunk);
+  chunk->is_late = true;  // first: another thread may have it computed at once
   first_ = 0;
-  return chunk->is_late;
+  if (residency_.put_off(*chunk)) return true;
+  return chunk->is_late = false;
 }
 
 void LateUpdates::Chunk::compute() noexcept {
@@ -33,9 +36,16 @@ void LateUpdates::advance() {
     }
 }
 
+// Also waits for those that another thread computes.
 void LateUpdates::catch_up() {
+  std::exception_ptr first_failure;
   for (const auto& chunk : chunks_)
-    if (chunk && chunk->is_late) residency_.catch_up(*chunk);
+    if (chunk) try {
+        residency_.catch_up(*chunk);
+      } catch (...) {
+        if (!first_failure) first_failure = std::current_exception();
+      }
+  if (first_failure) std::rethrow_exception(first_failure);
 }
 
 }  // namespace asterias::evict

@@ -35,7 +35,7 @@ class LateUpdates {
   bool is_late(std::size_t place) const { return place < chunks_.size() && chunks_[place] && chunks_[place]->is_late; }
   // Computes what need not be waited for, of what is used first.
   void advance();
-  // Computes all that is late. Throws what Residency::catch_up does.
+  // Computes all that is late, as far as it can be. Throws the first of what Residency::catch_up does.
   void catch_up();
 
  private:

@@ -120,7 +120,8 @@ void Residency::add_tenant(Resident* resident, Tenant* tenant) {
   const Lock lock(mutex_);
   resident->tenants.push_back(tenant);
   const Copy& copy = resident->on(hierarchy_.compute_tier());
-  tenant->follow(resident->is_there_to_stay(hierarchy_.compute_tier()) ? copy.block.data() : nullptr);
+  const bool is_shown = resident->is_there_to_stay(hierarchy_.compute_tier()) && !resident->is_hidden();
+  tenant->follow(is_shown ? copy.block.data() : nullptr);
 }
 
 std::size_t Residency::remove_tenant(Resident* resident, Tenant* tenant) {
@@ -198,6 +199,8 @@ void Residency::leave(const Resident& resident, Tier tier) {
 }
 
 void Residency::forget(Resident* resident) {
+  std::unique_lock<std::recursive_mutex> alone(late_mutex_, std::defer_lock);
+  if (num_late_ > 0) alone.lock();  // who computes a late update may be about to read this
   const Lock lock(mutex_);
   if (resident->is_pinned()) return;
   if (resident->late) {

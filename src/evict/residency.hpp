@@ -183,9 +183,9 @@ class Residency {
 
   // ---- late updates: nobody sees that they have not been computed
   // Has the update computed before anybody gets one of its lists. Until then they count as used on the cpu tier when
-  // the chunk's parameters are used next, and are brought there by then. A list that is forgotten is so afterwards.
-  // False, without effect, where nothing would have to be waited for, a list is pinned, or nothing is foretold of the
-  // parameters.
+  // the chunk's parameters are used next, and are brought there by then. A list that is forgotten is so afterwards; one
+  // that will be overwritten has no content meanwhile. False, without effect, where nothing would have to be waited
+  // for, a list is pinned, nothing is foretold of the parameters, or the tiers may not have the room.
   bool put_off(LateUpdate& update);
   // Computes it now, unless that has been done. Throws what acquire does: it is still put off then.
   void catch_up(LateUpdate& update);
@@ -301,6 +301,7 @@ class Residency {
   void set_late(LateUpdate& update, bool late);
   bool stop_being_late(LateUpdate& update);
   bool is_all_there(const LateUpdate& update) const;
+  bool has_room_for_late(const LateUpdate& update) const;
   void forget_spent(const LateUpdate& update);
   std::optional<Use> first_use_of(const LateUpdate& update) const;
   std::optional<Use> use_of_late(const Resident& resident) const;
@@ -469,6 +470,7 @@ class Residency {
   std::atomic<bool> is_recording_{false};   // for those who would only read the clock
   std::uint64_t num_chunks_ = 0;
   std::array<std::uint64_t, kNumTiers> need_now_{};  // of the request being served
+  std::uint64_t late_gradient_bytes_ = 0;
   std::uint64_t content_bytes_ = 0;
   std::uint64_t blank_bytes_ = 0;  // of these, without content
   std::uint64_t next_id_ = 1;

@@ -284,16 +284,18 @@ std::uint64_t Residency::next_bytes(Tier tier) const {
   std::uint64_t bytes = 0;
   std::size_t num_moments = 0;
   Moment last = timeline_.now();
+  const LateUpdate* last_late = nullptr;
   for (auto cursor = ahead_[index_of(tier)]; const auto use = timeline_.look(cursor); Timeline::advance(cursor)) {
     if (use->tier > tier) continue;
     if (std::exchange(last, use->at) != use->at && ++num_moments > look_ahead_) break;
     const auto found = by_key_.find(use->key.value());
     if (found == by_key_.end()) continue;
     const auto add = [&](const Resident& resident) { bytes += is_here(resident, tier) ? 0 : resident.bytes; };
-    if (const LateUpdate* late = found->second->late; late && tier == Tier::kCpu)
-      for (const Want& want : late->lists()) add(*want.resident);
-    else
+    const LateUpdate* const late = tier == Tier::kCpu ? found->second->late : nullptr;
+    if (!late)
       add(*found->second);
+    else if (std::exchange(last_late, late) != late)
+      for (const Want& want : late->lists()) add(*want.resident);
   }
   return bytes;
 }

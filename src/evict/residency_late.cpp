@@ -7,6 +7,8 @@
 namespace asterias::evict {
 namespace {
 
+using chunk::CopyState;
+
 Resident* param_of(const LateUpdate& update) {
   for (const Want& want : update.lists())
     if (want.resident->list == chunk::ListKind::kParam) return want.resident;
@@ -22,25 +24,49 @@ bool Residency::put_off(LateUpdate& update) {
   finish_done();
   for (const Want& want : update.lists())
     if (want.resident->is_pinned()) return false;
-  if (is_all_there(update)) return false;
+  if (is_all_there(update) || !has_room_for_late(update)) return false;
   ++num_late_;
   set_late(update, true);
+  for (const Want& want : update.lists())
+    if (want.access == Access::kOverwrite) {  // what nobody will read takes no room meanwhile
+      drop_all(want.resident);
+      set_blank(want.resident, true);
+    }
   return true;
 }
 
-// Says that the update would wait for nothing. REQUIRES: nothing is pinned.
+// Says that the update would wait for nothing but room. REQUIRES: nothing is pinned.
 bool Residency::is_all_there(const LateUpdate& update) const {
   return std::all_of(update.lists().begin(), update.lists().end(), [](const Want& want) {
     const Resident& list = *want.resident;
-    return !list.move && (want.access == Access::kOverwrite || list.blank || list.on(Tier::kCpu).is_readable());
+    const Copy& copy = list.on(Tier::kCpu);
+    if (list.move || (copy.reader && !copy.reader->done())) return false;
+    return want.access == Access::kOverwrite || list.blank || copy.is_readable();
   });
 }
 
-// Running ahead may have passed over what is used next now.
+// When budgets were judged, gradients were gone when forward began, and the update had the memory to itself.
+bool Residency::has_room_for_late(const LateUpdate& update) const {
+  std::uint64_t wanted = needs_.content + late_gradient_bytes_;
+  for (const Want& want : update.lists()) wanted += 2 * want.resident->bytes;
+  for (const Tier tier : hierarchy_.levels()) {
+    const std::uint64_t limit = hierarchy_.limit_bytes(tier);
+    if (limit == chunk::TierPool::kUnlimited) return true;
+    const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();
+    const std::uint64_t kept = foreign + needs_.largest_resident;
+    wanted -= std::min(wanted, limit - std::min(limit, kept));
+  }
+  return wanted == 0;
+}
+
+// Nobody may point at old bytes of what it writes. Running ahead may have passed over what is used next now.
 void Residency::set_late(LateUpdate& update, bool late) {
   for (const Want& want : update.lists()) {
-    want.resident->late = late ? &update : nullptr;
-    want.resident->foretold_in = UINT64_MAX;
+    Resident& list = *want.resident;
+    list.late = late ? &update : nullptr;
+    list.foretold_in = UINT64_MAX;
+    if (list.list == chunk::ListKind::kGrad) late_gradient_bytes_ += late ? list.bytes : -list.bytes;
+    if (list.is_there_to_stay(hierarchy_.compute_tier())) show(&list);
   }
   if (const auto use = first_use_of(update); use && late)
     for (auto& cursor : ahead_) timeline_.go_back(cursor, use->at);
@@ -122,9 +148,14 @@ void Residency::try_catch_up(LateUpdate& update) {
   const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
   {
     const Lock lock(mutex_);
-    if (failure_) return;
+    if (failure_ || param_of(update)->late != &update) return;
     finish_done();
-    if (!is_all_there(update)) return;
+    const auto use = first_use_of(update);
+    if (!use || !is_all_there(update)) return;
+    std::uint64_t bytes = 0;
+    for (const Want& want : update.lists())
+      if (want.resident->on(Tier::kCpu).state == CopyState::kAbsent) bytes += want.resident->bytes;
+    if (bytes > 0 && !drop_clean_for(bytes, Tier::kCpu, use->at)) return;
   }
   catch_up(update);
 }
@@ -132,6 +163,7 @@ void Residency::try_catch_up(LateUpdate& update) {
 void Residency::give_up(LateUpdate& update) noexcept {
   const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
   if (!stop_being_late(update)) return;
+  const Lock lock(mutex_);
   for (const Want& want : update.lists()) want.resident->forgets_late = false;
   --num_late_;
 }

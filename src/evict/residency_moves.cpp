@@ -167,7 +167,7 @@ void Residency::free_memory(Copy& copy) {
 
 // Points the tenants at the copy on the compute tier.
 void Residency::show(Resident* resident) {
-  point_tenants(resident, resident->on(hierarchy_.compute_tier()).block.data());
+  point_tenants(resident, resident->is_hidden() ? nullptr : resident->on(hierarchy_.compute_tier()).block.data());
 }
 
 void Residency::point_tenants(Resident* resident, std::byte* payload) {

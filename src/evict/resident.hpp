@@ -102,6 +102,8 @@ struct Resident : Pooled {
   std::optional<Move> move;
   std::pmr::vector<Tenant*> tenants{node_pool()};
 
+  // Says whether its bytes are old ones that an update is late to change.
+  bool is_hidden() const { return late && list != chunk::ListKind::kGrad; }
   // Says whether a pass made it: what placement.activations is about.
   bool is_of_pass() const { return !is_chunk && key.is_named(); }
   ContentKind kind() const { return is_chunk ? content_kind_of(list) : ContentKind::kActivation; }

@@ -177,7 +177,10 @@ class Player {
       if (!is_chunk(actor) && !existed(actor)) die(actor);
   }
 
-  bool put_off(std::size_t place) { return tiers_.puts_off_updates && late_.put_off(place, updates_[place]); }
+  bool put_off(std::size_t place) {
+    return tiers_.puts_off_updates && find(updates_[place], chunk::ListKind::kGrad) &&
+           late_.put_off(place, updates_[place]);
+  }
   void update(std::size_t place) { work(update_ns(updates_[place]), simulation_.times.update_work_ns); }
 
   void play(const PassScript::Event& event) {

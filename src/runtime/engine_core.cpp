@@ -115,7 +115,7 @@ void EngineCore::leave() {
   if (optimizer_) try {
       optimizer_->catch_up();
     } catch (const std::exception& error) {
-      log::error(std::string("the last update could not be finished, parameters that outlive the engine lack it: ") +
+      log::error(std::string("the last update could not be finished; parameters that outlive the engine are wrong: ") +
                  error.what());
     }
   optimizer_.reset();
@@ -156,6 +156,7 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
   core.data_->recall_all();
   core.data_->reclaim();
   if (!records_) core.runtime_->check_excess();
+  core.note_update_need();  // what step() puts off is computed beside a batch
   // Later passes of a step add to gradients that the first one makes: other operators, so another trace.
   const std::uint64_t is_later = core.next_.num_passes > 0;
   const std::uint64_t call = mix(mix(mix(signature, core.id_), core.module_->is_training()), is_later);

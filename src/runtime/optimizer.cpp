@@ -629,6 +629,7 @@ void Optimizer::update_early(std::size_t place) {
 // What the update reads and rewrites is copied first, and rewritten in the copy while the cache has it.
 void Optimizer::copy_to_shadows(std::size_t chunk) {
   constexpr std::size_t kPieceBytes = 256 * kKiB;
+  const std::lock_guard<std::mutex> alone(computing_);
   auto& residency = core_.runtime_->residency();
   for (const auto& want : lists_of(chunk, early_plans_[chunk])) {
     if (want.access != evict::Access::kWrite) continue;

@@ -271,7 +271,8 @@ class Rig {
     }
     CATCH_REQUIRE((is_anywhere || resident.blank || (resident.move && resident.move->gone)));
     CATCH_REQUIRE((!resident.dying || resident.is_pinned()));
-    const auto* at = resident.is_there_to_stay(compute()) ? resident.on(compute()).block.data() : nullptr;
+    const bool is_shown = resident.is_there_to_stay(compute()) && !resident.is_hidden();
+    const auto* at = is_shown ? resident.on(compute()).block.data() : nullptr;
     for (const auto* tenant : resident.tenants) CATCH_REQUIRE(static_cast<const Pointer*>(tenant)->at() == at);
   }
 };
