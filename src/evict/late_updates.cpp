@@ -28,12 +28,7 @@ void LateUpdates::Chunk::compute() noexcept {
 
 void LateUpdates::advance() {
   while (first_ < chunks_.size() && !is_late(first_)) ++first_;
-  int num_tries = 0;
-  for (std::size_t place = first_; place < chunks_.size() && num_tries < kMostTries; ++place)
-    if (is_late(place)) {
-      residency_.try_catch_up(*chunks_[place]);
-      ++num_tries;
-    }
+  if (first_ < chunks_.size()) residency_.try_catch_up(*chunks_[first_]);
 }
 
 // Also waits for those that another thread computes.

@@ -33,14 +33,12 @@ class LateUpdates {
   // Leaves the update of the chunk at this place, which uses `lists`, for later. False: it has to be now.
   bool put_off(std::size_t place, const UpdatePipeline::Lists& lists);
   bool is_late(std::size_t place) const { return place < chunks_.size() && chunks_[place] && chunks_[place]->is_late; }
-  // Computes what need not be waited for, of what is used first.
+  // Computes the first of what is late, unless something would have to be waited for.
   void advance();
   // Computes all that is late, as far as it can be. Throws the first of what Residency::catch_up does.
   void catch_up();
 
  private:
-  static constexpr int kMostTries = 4;
-
   struct Chunk final : LateUpdate {
     Chunk(LateUpdates& all, std::size_t place) : all(all), place(place) {}
     std::span<const Want> lists() const override { return wants; }
