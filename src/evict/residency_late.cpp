@@ -45,11 +45,13 @@ bool Residency::is_all_there(const LateUpdate& update) const {
   });
 }
 
-// When budgets were judged, gradients were gone when forward began, and the update had the memory to itself.
+// When budgets were judged, gradients were gone when forward began, and the update had the memory to itself. What lies
+// on the cpu tier cannot make room by going up.
 bool Residency::has_room_for_late(const LateUpdate& update) const {
   std::uint64_t wanted = needs_.content + late_gradient_bytes_;
   for (const Want& want : update.lists()) wanted += 2 * want.resident->bytes;
   for (const Tier tier : hierarchy_.levels()) {
+    if (tier == Tier::kGpu) continue;
     const std::uint64_t limit = hierarchy_.limit_bytes(tier);
     if (limit == chunk::TierPool::kUnlimited) return true;
     const std::uint64_t foreign = tier == Tier::kNvme ? 0 : hierarchy_.pool(tier).foreign_bytes();

@@ -156,7 +156,8 @@ EngineCore::Forward::Forward(EngineCore& core, std::uint64_t signature)
   core.data_->recall_all();
   core.data_->reclaim();
   if (!records_) core.runtime_->check_excess();
-  core.note_update_need();  // what step() puts off is computed beside a batch
+  const bool may_be_late = core.config_.placement.late_update && core.runtime_->compute_tier() == Tier::kGpu;
+  if (may_be_late) core.note_update_need();  // what step() puts off is computed beside a batch
   // Later passes of a step add to gradients that the first one makes: other operators, so another trace.
   const std::uint64_t is_later = core.next_.num_passes > 0;
   const std::uint64_t call = mix(mix(mix(signature, core.id_), core.module_->is_training()), is_later);
