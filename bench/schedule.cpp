@@ -62,6 +62,8 @@ struct Setting {
   int threads = std::max(1, ThreadPool::default_num_threads() - 1);
   double probe_seconds = 0.3;
   std::vector<std::string> others{"lru_on_demand", "fifo", "static"};
+  double clip = 0;
+  bool late_updates = true;
   std::string script_path;  // for the recorded step; empty: not kept
 
   bool has_drive() const { return !nvme_path.empty(); }
@@ -148,6 +150,8 @@ EngineConfig config_of(const Setting& setting, const Links& links, const std::st
     config.tiers.nvme.paths = {setting.nvme_path};
     config.tiers.cpu.limit.bytes = resident_set_bytes() + kLibrariesGrowBy + *parse_bytes(setting.room);
   }
+  config.gradient_clipping = setting.clip;
+  config.placement.late_update = setting.late_updates;
   if (name == "lru_on_demand") {
     config.placement.eviction = Eviction::kLru;
     config.prefetch = 0;
@@ -301,6 +305,8 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
                            {"other_rounds", setting.other_rounds},
                            {"steps", setting.steps}};
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
+  json["configuration"]["clip"] = setting.clip;
+  json["configuration"]["late_updates"] = setting.late_updates;
   json.update(report(setting, ours.steps));
   json["ideal"] = report_ideal(setting, links, ours, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
@@ -348,6 +354,11 @@ int main(int argc, char** argv) try {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--threads", setting.threads, "that compute")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--clip", setting.clip, "largest norm of the gradients; 0: no clipping, and updates while backward runs")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_flag_callback(
+      "--no-late-updates", [&] { setting.late_updates = false; }, "step() puts nothing off");
   app.add_option("--save-script", setting.script_path, "write the recorded step there, for bench_replay");
   app.add_flag_callback(
       "--alone", [&] { setting.others.clear(); }, "without the other policies");
