@@ -354,7 +354,8 @@ int main(int argc, char** argv) try {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--threads", setting.threads, "that compute")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--clip", setting.clip, "largest norm of the gradients; 0: no clipping, and updates while backward runs")
+  app.add_option("--clip", setting.clip,
+                 "largest norm of the gradients; 0: no clipping, and updates while backward runs")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag_callback(
