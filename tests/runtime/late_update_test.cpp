@@ -17,7 +17,7 @@ constexpr int kSteps = 6;
 
 // A way down that is slower than all else, so that gradients are still on it when step() is called.
 EngineConfig slow(EngineConfig config) {
-  config.tiers.gpu.link.d2h_bytes_per_second = 16 * kMiB;
+  config.tiers.gpu.link.d2h_bytes_per_second = 4 * kMiB;
   return config;
 }
 
