@@ -121,7 +121,7 @@ void Residency::catch_up(LateUpdate& update) {
     throw;
   }
   update.compute();
-  release(update.lists(), Tier::kCpu);
+  end_chunk(update.lists(), Tier::kCpu);
   forget_spent(update);
   --num_late_;
 }
@@ -134,16 +134,10 @@ bool Residency::stop_being_late(LateUpdate& update) {
   return true;
 }
 
+// REQUIRES: late_mutex_, under which forget() asks for it.
 void Residency::forget_spent(const LateUpdate& update) {
-  for (const Want& want : update.lists()) {
-    bool forgets = false;
-    {
-      const Lock lock(mutex_);
-      spend(want);
-      forgets = std::exchange(want.resident->forgets_late, false);
-    }
-    if (forgets) forget(want.resident);
-  }
+  for (const Want& want : update.lists())
+    if (std::exchange(want.resident->forgets_late, false)) forget(want.resident);
 }
 
 void Residency::try_catch_up(LateUpdate& update) {

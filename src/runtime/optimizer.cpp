@@ -139,6 +139,15 @@ std::vector<torch::optim::OptimizerParamGroup> make_groups(const OptimizerConfig
   return groups;
 }
 
+// Of the chunk with these parameters, from `start` until now.
+void note_update_in_pass(evict::Residency& residency, const evict::Resident* param,
+                         std::chrono::steady_clock::time_point start) {
+  const auto end = std::chrono::steady_clock::now();
+  residency.record_update(param, start, end);
+  residency.note_update_in_pass(static_cast<std::uint32_t>(param->update_index),
+                                static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+}
+
 // The simulated accelerator's memory is the host's.
 std::unique_ptr<hybrid_adam::ChunkUpdater> make_updater_above(const runtime::Runtime& runtime, ThreadPool& pool) {
   if (!runtime.kernels()) return std::make_unique<hybrid_adam::ProcessorUpdater>(pool);
@@ -198,6 +207,10 @@ struct Optimizer::ChunkPlan {
   bool reads_slots() const {
     return std::any_of(segments.begin(), segments.end(),
                        [](const Segment& segment) { return !segment.own_gradient.defined(); });
+  }
+  bool has_own_gradients() const {
+    return std::any_of(segments.begin(), segments.end(),
+                       [](const Segment& segment) { return segment.own_gradient.defined(); });
   }
 
   void clear() {  // keeps the memory
@@ -536,8 +549,7 @@ void Optimizer::place_updates(const evict::MoveRates& rates) {
 
 // A gradient outside of the chunk lies in the host's memory.
 Tier Optimizer::tier_of(std::size_t chunk, const ChunkPlan& plan) const {
-  const auto has_own_gradient = [](const Segment& segment) { return segment.own_gradient.defined(); };
-  if (!is_placed_ || std::any_of(plan.segments.begin(), plan.segments.end(), has_own_gradient)) return Tier::kCpu;
+  if (!is_placed_ || plan.has_own_gradients()) return Tier::kCpu;
   return data_.chunks()[chunk].param->update_tier;
 }
 
@@ -620,10 +632,7 @@ void Optimizer::update_early(std::size_t place) {
   update_segments(chunk, early_plans_[chunk], Tier::kCpu, [&](const evict::Resident* list) {
     return residency.address(list->shadow ? list->shadow : list, Tier::kCpu);
   });
-  const auto end = std::chrono::steady_clock::now();
-  residency.record_update(data_.chunks()[chunk].param, start, end);
-  residency.note_update_in_pass(static_cast<std::uint32_t>(place),
-                                static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+  note_update_in_pass(residency, data_.chunks()[chunk].param, start);
 }
 
 // What the update reads and rewrites is copied first, and rewritten in the copy while the cache has it.
@@ -662,10 +671,8 @@ bool Optimizer::take_early(std::size_t place) {
 // let go of now, and a lent place is needed at once.
 bool Optimizer::put_off(std::size_t place) {
   const std::size_t chunk = trained_[place];
-  const auto has_own_gradient = [](const Segment& segment) { return segment.own_gradient.defined(); };
-  const auto& segments = plans_[chunk].segments;
-  if (!may_be_late_ || data_.chunks()[chunk].lends() ||
-      std::any_of(segments.begin(), segments.end(), has_own_gradient) || !late_.put_off(place, lists_[place]))
+  if (!may_be_late_ || data_.chunks()[chunk].lends() || plans_[chunk].has_own_gradients() ||
+      !late_.put_off(place, lists_[place]))
     return false;
   ++num_late_;
   return true;
@@ -677,10 +684,7 @@ void Optimizer::update_late(std::size_t place) {
   const auto start = std::chrono::steady_clock::now();
   update_segments(chunk, plans_[chunk], Tier::kCpu,
                   [&](const evict::Resident* list) { return residency.address(list, Tier::kCpu); });
-  const auto end = std::chrono::steady_clock::now();
-  residency.record_update(data_.chunks()[chunk].param, start, end);
-  residency.note_update_in_pass(static_cast<std::uint32_t>(place),
-                                static_cast<std::uint64_t>(std::chrono::nanoseconds(end - start).count()));
+  note_update_in_pass(residency, data_.chunks()[chunk].param, start);
 }
 
 // They hold gradients. Those of what has been put off are still to be used.
