@@ -36,6 +36,12 @@ class MoveTicket {
     return points;
   }
 
+  // Says whether a stream may wait for it.
+  bool has_points() const noexcept {
+    return !tickets_.empty() &&
+           std::all_of(tickets_.begin(), tickets_.end(), [](const auto& ticket) { return ticket.point() != nullptr; });
+  }
+
   bool is_of_transfers() const noexcept {
     return std::any_of(tickets_.begin(), tickets_.end(), [](const auto& ticket) { return ticket.is_of_transfer(); });
   }

@@ -22,8 +22,8 @@ bool LateUpdates::put_off(std::size_t place, const UpdatePipeline::Lists& lists)
 }
 
 void LateUpdates::Chunk::compute() noexcept {
-  is_late = false;
   all.update_(place);
+  is_late = false;  // now: until then its plan is in use
 }
 
 void LateUpdates::advance() {

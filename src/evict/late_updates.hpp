@@ -5,7 +5,7 @@
 // it that nobody finds a chunk whose update is late (residency.hpp). Knows nothing of arithmetic: whoever updates is
 // called with the chunk's place.
 //
-// Threading: engine thread, but for the update, which is called on the thread that needs it.
+// Threading: engine thread, but for the update, which is called on the thread that needs it, or has to wait anyway.
 #pragma once
 
 #include <atomic>

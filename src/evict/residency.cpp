@@ -256,7 +256,7 @@ void Residency::acquire(std::span<const Want> wants, Tier tier) {
 }
 
 void Residency::acquire_now(std::span<const Want> wants, Tier tier, Traced traced) {
-  const Lock lock(mutex_);
+  Lock lock(mutex_);
   for (const Want& want : wants) refuse_two_places(want, tier);
   pin_all(wants, tier, traced);
   if (is_scripting() && traced == Traced::kYes)
@@ -265,7 +265,13 @@ void Residency::acquire_now(std::span<const Want> wants, Tier tier, Traced trace
                    tier);
   note_need(tier, 0);
   try {
-    bring(wants, tier);
+    start_bringing(wants, tier);
+    if (num_late_ > 0) {
+      lock.unlock();
+      catch_up_while_waiting_for(wants, tier);
+      lock.lock();
+    }
+    finish_bringing(wants, tier);
     if (lacks_place_for_operator(tier)) {
       const std::uint64_t room_bytes = room_of_operator();
       let_go(wants, tier);
@@ -312,9 +318,22 @@ void Residency::pin_all(std::span<const Want> wants, Tier tier, Traced traced) {
 
 // REQUIRES: all are pinned. After an exception none is.
 void Residency::bring(std::span<const Want> wants, Tier tier) {
+  start_bringing(wants, tier);
+  finish_bringing(wants, tier);
+}
+
+void Residency::start_bringing(std::span<const Want> wants, Tier tier) {
   try {
     for (const Want& want : wants) start_bring(want, tier);
     run_ahead();  // behind what is wanted at once
+  } catch (...) {
+    let_go(wants, tier);
+    throw;
+  }
+}
+
+void Residency::finish_bringing(std::span<const Want> wants, Tier tier) {
+  try {
     for (const Want& want : wants) await(want.resident, tier, want.access);
     for (const Want& want : wants) want.resident->on(tier).block.begin_use();
   } catch (...) {

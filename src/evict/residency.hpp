@@ -17,8 +17,8 @@
 //     the accelerator had been handed on already.
 //
 // Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it. A late update is
-// computed by the thread that needs it first; whoever needs another's waits.
-// Units: bytes; moments; nanoseconds.
+// computed by the thread that needs it first, or waits for something else while one could be; whoever needs another's
+// waits. Units: bytes; moments; nanoseconds.
 #pragma once
 
 #include <array>
@@ -189,8 +189,8 @@ class Residency {
   bool put_off(LateUpdate& update);
   // Computes it now, unless that has been done. Throws what acquire does: it is still put off then.
   void catch_up(LateUpdate& update);
-  // As catch_up, but without effect where something would have to be waited for.
-  void try_catch_up(LateUpdate& update);
+  // As catch_up, but without effect where something would have to be waited for. Returns whether it computed.
+  bool try_catch_up(LateUpdate& update);
   // Lets go of it: it is never computed.
   void give_up(LateUpdate& update) noexcept;
 
@@ -299,7 +299,10 @@ class Residency {
   void acquire_now(std::span<const Want> wants, Tier tier, Traced traced);
   void catch_up_with(std::span<const Want> wants);
   void set_late(LateUpdate& update, bool late);
-  bool stop_being_late(LateUpdate& update);
+  bool is_late(const LateUpdate& update) const;
+  void catch_up_while_waiting_for(std::span<const Want> wants, Tier tier) noexcept;
+  bool are_on_their_way(std::span<const Want> wants, Tier tier) const;
+  void stop_being_late(LateUpdate& update);
   bool is_all_there(const LateUpdate& update) const;
   bool has_room_for_late(const LateUpdate& update) const;
   void forget_spent(const LateUpdate& update);
@@ -328,6 +331,8 @@ class Residency {
   bool try_acquire(std::span<const Want> wants, Tier tier);
   bool can_pin(std::span<const Want> wants, Tier tier) const;
   void bring(std::span<const Want> wants, Tier tier);
+  void start_bringing(std::span<const Want> wants, Tier tier);
+  void finish_bringing(std::span<const Want> wants, Tier tier);
   void let_go(std::span<const Want> wants, Tier tier);
   std::uint64_t room_of_operator() const;
   bool lacks_place_for_operator(Tier tier);
@@ -414,6 +419,7 @@ class Residency {
   std::uint64_t bytes_awaited() const;
   void fetch_ahead(Tier tier);
   Ahead fetch_for(const Use& use, Tier tier, std::uint64_t& owed_bytes);
+  void owe_room(Resident& resident, Tier tier, std::uint64_t& owed_bytes) const;
   Ahead fetch_list(Resident& resident, const Use& use, Tier tier, std::uint64_t owed_bytes);
   bool is_here(const Resident& resident, Tier tier) const;
   bool is_above(const Resident& resident, Tier tier) const;
@@ -440,7 +446,8 @@ class Residency {
   bool puts_off_updates_ = false;
 
   std::recursive_mutex late_mutex_;  // held while a late update is computed; taken before mutex_
-  std::atomic<int> num_late_ = 0;    // updates that are put off or being computed
+  std::vector<LateUpdate*> late_;    // under late_mutex_: those that are put off
+  std::atomic<int> num_late_ = 0;    // those, and those that are being computed
 
   mutable std::mutex mutex_;
   Timeline timeline_;

@@ -136,11 +136,20 @@ Residency::Ahead Residency::fetch_for(const Use& use, Tier tier, std::uint64_t& 
   if (is_updated && !shadow) {
     if (*updated_on <= tier && (is_here(*found->second, tier) || is_above(*found->second, tier)))
       return Ahead::kDone;  // and stays there
-    if (std::exchange(found->second->scanned_in, scan_) != scan_) owed_bytes += found->second->bytes;
+    owe_room(*found->second, tier, owed_bytes);
     return Ahead::kNotYet;
   }
   if (found->second->spent || (!is_updated && shadow)) return Ahead::kDone;  // used already
   return fetch_list(is_updated ? *shadow : *found->second, use, tier, owed_bytes);
+}
+
+// Leaves room free for what comes when an update has written it, once a scan. Where an old copy lies that can be
+// dropped then, it needs none; with a drive below it does, since used gradients, whose other copies have given their
+// room away, fill the tier until the step ends.
+void Residency::owe_room(Resident& resident, Tier tier, std::uint64_t& owed_bytes) const {
+  const bool takes_old_place =
+      !hierarchy_.has_below(Tier::kCpu) && is_here(resident, tier) && is_redundant(&resident, tier);
+  if (!takes_old_place && std::exchange(resident.scanned_in, scan_) != scan_) owed_bytes += resident.bytes;
 }
 
 Residency::Ahead Residency::fetch_list(Resident& resident, const Use& use, Tier tier, std::uint64_t owed_bytes) {

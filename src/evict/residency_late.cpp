@@ -15,6 +15,11 @@ Resident* param_of(const LateUpdate& update) {
   return nullptr;
 }
 
+bool is_held(const LateUpdate& update) {
+  const auto lists = update.lists();
+  return std::any_of(lists.begin(), lists.end(), [](const Want& want) { return want.resident->is_pinned(); });
+}
+
 }  // namespace
 
 bool Residency::put_off(LateUpdate& update) {
@@ -22,9 +27,8 @@ bool Residency::put_off(LateUpdate& update) {
   const Lock lock(mutex_);
   if (failure_ || look_ahead_ == 0 || !first_use_of(update)) return false;
   finish_done();
-  for (const Want& want : update.lists())
-    if (want.resident->is_pinned()) return false;
-  if (is_all_there(update) || !has_room_for_late(update)) return false;
+  if (is_held(update) || is_all_there(update) || !has_room_for_late(update)) return false;
+  late_.push_back(&update);
   ++num_late_;
   set_late(update, true);
   for (const Want& want : update.lists())
@@ -87,12 +91,11 @@ std::optional<Use> Residency::use_of_late(const Resident& resident) const {
   return Use{use->at, resident.key, Tier::kCpu, Access::kWrite};
 }
 
-// On the compute tier its room is left free, see fetch_for.
+// On the compute tier it is passed over, see fetch_for.
 Residency::Ahead Residency::fetch_for_late(const LateUpdate& update, Moment used_at, Tier tier,
                                            std::uint64_t& owed_bytes) {
   if (tier != Tier::kCpu) {
-    Resident* param = param_of(update);
-    if (std::exchange(param->scanned_in, scan_) != scan_) owed_bytes += param->bytes;
+    owe_room(*param_of(update), tier, owed_bytes);
     return Ahead::kNotYet;
   }
   for (const Want& want : update.lists()) {
@@ -110,28 +113,50 @@ void Residency::catch_up_with(std::span<const Want> wants) {
     if (LateUpdate* late = want.resident->late) catch_up(*late);
 }
 
+// Late until its lists are there: or running ahead would take old parameters up meanwhile.
 void Residency::catch_up(LateUpdate& update) {
   const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
-  if (!stop_being_late(update)) return;
-  try {
-    acquire_now(update.lists(), Tier::kCpu, Traced::kNo);
-  } catch (...) {
-    const Lock lock(mutex_);
-    set_late(update, true);
-    throw;
-  }
+  if (!is_late(update)) return;
+  acquire_now(update.lists(), Tier::kCpu, Traced::kNo);
+  stop_being_late(update);
   update.compute();
   end_chunk(update.lists(), Tier::kCpu);
   forget_spent(update);
   --num_late_;
 }
 
-// False where it has been computed, or this thread is about to.
-bool Residency::stop_being_late(LateUpdate& update) {
+// Those whose lists have come: their parameters go up next. What fails is late still, and fails whoever needs it.
+// REQUIRES: `wants` are pinned.
+void Residency::catch_up_while_waiting_for(std::span<const Want> wants, Tier tier) noexcept {
+  const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
+  try {
+    for (std::size_t at = 0; at < late_.size() && are_on_their_way(wants, tier);)
+      if (!try_catch_up(*late_[at])) ++at;
+  } catch (const std::exception&) {
+  }
+}
+
+// Says whether the host would wait. Where a stream can, work goes on being enqueued. Who overwrites has nothing yet
+// that another thread might see.
+bool Residency::are_on_their_way(std::span<const Want> wants, Tier tier) const {
   const Lock lock(mutex_);
-  if (param_of(update)->late != &update) return false;
+  const auto overwrites = [](const Want& want) { return !want.resident->late && want.access == Access::kOverwrite; };
+  if (std::any_of(wants.begin(), wants.end(), overwrites)) return false;
+  return std::any_of(wants.begin(), wants.end(), [&](const Want& want) {
+    const auto& move = want.resident->move;
+    return move && move->to == tier && !move->ticket.done() &&
+           (tier != hierarchy_.compute_tier() || !move->ticket.has_points());
+  });
+}
+
+bool Residency::is_late(const LateUpdate& update) const {
+  return std::find(late_.begin(), late_.end(), &update) != late_.end();
+}
+
+void Residency::stop_being_late(LateUpdate& update) {
+  std::erase(late_, &update);
+  const Lock lock(mutex_);
   set_late(update, false);
-  return true;
 }
 
 // REQUIRES: late_mutex_, under which forget() asks for it.
@@ -140,25 +165,28 @@ void Residency::forget_spent(const LateUpdate& update) {
     if (std::exchange(want.resident->forgets_late, false)) forget(want.resident);
 }
 
-void Residency::try_catch_up(LateUpdate& update) {
+bool Residency::try_catch_up(LateUpdate& update) {
   const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
+  if (!is_late(update)) return false;
   {
     const Lock lock(mutex_);
-    if (failure_ || param_of(update)->late != &update) return;
+    if (failure_) return false;
     finish_done();
     const auto use = first_use_of(update);
-    if (!use || !is_all_there(update)) return;
+    if (!use || is_held(update) || !is_all_there(update)) return false;
     std::uint64_t bytes = 0;
     for (const Want& want : update.lists())
       if (want.resident->on(Tier::kCpu).state == CopyState::kAbsent) bytes += want.resident->bytes;
-    if (bytes > 0 && !drop_clean_for(bytes, Tier::kCpu, use->at)) return;
+    if (bytes > 0 && !drop_clean_for(bytes, Tier::kCpu, use->at)) return false;
   }
   catch_up(update);
+  return true;
 }
 
 void Residency::give_up(LateUpdate& update) noexcept {
   const std::lock_guard<std::recursive_mutex> alone(late_mutex_);
-  if (!stop_being_late(update)) return;
+  if (!is_late(update)) return;
+  stop_being_late(update);
   const Lock lock(mutex_);
   for (const Want& want : update.lists()) want.resident->forgets_late = false;
   --num_late_;

@@ -138,8 +138,7 @@ void Residency::finish_followed(bool waits) {
 // Frees the room of what leaves the compute tier: by order where streams can wait for the copy, else by waiting.
 void Residency::vacate(Resident* resident) {
   Move& move = *resident->move;
-  if (move.ticket.done() || resident->on(move.from).pins > 0 || move.ticket.points().empty())
-    return finish_move(resident);
+  if (move.ticket.done() || resident->on(move.from).pins > 0 || !move.ticket.has_points()) return finish_move(resident);
   move.gone = true;
   transition(resident->on(move.from).state, CopyState::kCurrent);
   drop(resident, move.from);

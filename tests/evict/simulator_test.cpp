@@ -254,6 +254,34 @@ CATCH_TEST_CASE("simulator: updates that are put off use the time of forward", "
   CATCH_CHECK(late.moved_bytes == at_step.moved_bytes);
 }
 
+// Both ways take longer than all work, so forward waits: as soon as for the first parameters, others' gradients have
+// come.
+CATCH_TEST_CASE("simulator: who waits for what was put off has others computed meanwhile", "[evict]") {
+  constexpr std::uint64_t kLayers = 16;
+  const auto script = layered(kLayers, kBytes / 2, 100, /*early=*/false);
+  for (const std::uint64_t pages : {24, 40}) {
+    auto tiers = two_tiers(pages * kBytes, kByteAtNs, kByteAtNs);
+    tiers.look_ahead = 2;
+    const auto at_step = simulate(script, tiers, make_next_use_policy());
+    tiers.puts_off_updates = true;
+    const auto late = simulate(script, tiers, make_next_use_policy());
+    CATCH_CHECK(late.times.step_ns < at_step.times.step_ns * 95 / 100);
+    CATCH_CHECK(late.moved_bytes == at_step.moved_bytes);  // no old parameters go up
+  }
+}
+
+// What is there of old ones can be dropped for them, as it lies below, too.
+CATCH_TEST_CASE("simulator: new parameters go up during backward without more room than old ones had", "[evict]") {
+  constexpr std::uint64_t kLayers = 16;
+  const auto script = layered(kLayers, kBytes / 4, 100, /*early=*/true);
+  const auto step_ns = [&](std::uint64_t gpu_pages) {
+    auto tiers = two_tiers(gpu_pages * kBytes, kByteAtNs, kByteAtNs);
+    tiers.look_ahead = 2;
+    return simulate(script, tiers, make_next_use_policy()).times.step_ns;
+  };
+  CATCH_CHECK(step_ns(kLayers * 3 / 2) < step_ns(4 * kLayers) * 102 / 100);
+}
+
 // Gradients are longer on their way down than backward takes, so most updates are step()'s.
 CATCH_TEST_CASE("simulator: what forward uses first goes up while the rest is updated", "[evict]") {
   constexpr std::uint64_t kLayers = 16;
