@@ -1,6 +1,7 @@
 #include "device/page_block.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <new>
@@ -15,7 +16,6 @@ namespace asterias::device {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
-constexpr std::uint64_t kLeastHugeBlock = 4 * kMiB;
 
 std::atomic<std::uint64_t> mapped_bytes_now{0};
 std::atomic<std::uint64_t> seams_now{0};
@@ -53,11 +53,6 @@ std::uint64_t next_offset() {
   return next++ % 16 * kStep;
 }
 
-std::byte* map_block(std::uint64_t bytes) {
-  return bytes < kLeastHugeBlock ? map(bytes, kReadWrite)
-                                 : map_at_offset(bytes, kHugePageBytes, next_offset(), kReadWrite);
-}
-
 // Addresses for pages that begin with those at `first`: where these are huge they stay so.
 std::byte* reserve_like(const std::byte* first, std::uint64_t bytes) {
   return map_at_offset(bytes, kHugePageBytes, reinterpret_cast<std::uint64_t>(first) % kHugePageBytes, PROT_NONE);
@@ -71,30 +66,6 @@ bool move_pages(std::byte* from, std::uint64_t bytes, std::byte* to) {
 std::uint64_t next_mapping() {
   static std::atomic<std::uint64_t> mappings{0};
   return ++mappings;
-}
-
-// The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
-// that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
-// huge.
-std::pmr::vector<std::uint64_t> advise_huge_pages(std::byte* address, std::uint64_t bytes) {
-  const auto start = reinterpret_cast<std::uint64_t>(address);
-  const std::uint64_t head = std::min(round_up(start, kHugePageBytes) - start, bytes);
-  const std::uint64_t huge = bytes < kLeastHugeBlock ? 0 : (bytes - head) / kHugePageBytes * kHugePageBytes;
-  if (huge == 0) {
-    madvise(address, bytes, MADV_NOHUGEPAGE);
-    return {};
-  }
-  std::pmr::vector<std::uint64_t> changes{node_pool()};
-  if (head > 0) {
-    madvise(address, head, MADV_NOHUGEPAGE);
-    changes.push_back(head);
-  }
-  madvise(address + head, huge, MADV_HUGEPAGE);
-  if (head + huge < bytes) {
-    madvise(address + head + huge, bytes - head - huge, MADV_NOHUGEPAGE);
-    changes.push_back(head + huge);
-  }
-  return changes;
 }
 
 void touch_each_page(std::byte* address, std::uint64_t bytes) {
@@ -113,24 +84,69 @@ bool populate(std::byte* address, std::uint64_t bytes) {
   return true;
 }
 
+// A block's pages, and where within it one of the kernel's mappings may end: nowhere, where that is 0.
+struct Pages {
+  std::byte* start;
+  std::array<std::uint64_t, 3> changes{};
+};
+
+Pages map_small_pages(std::uint64_t bytes) {
+  const Pages pages{map(bytes, kReadWrite)};
+  madvise(pages.start, bytes, MADV_NOHUGEPAGE);
+  if (populate(pages.start, bytes)) return pages;
+  unmap(pages.start, bytes);
+  throw std::bad_alloc();
+}
+
+// Starts the block at an offset within its first huge page; what lies before that is moved behind the last one:
+//
+//     0      offset     2 MiB                n * 2 MiB
+//     |        |----------|-- n - 1 more ------|--------|-- less than 2 MiB in small pages --|
+//      what was here lies here now:             ^^^^^^^^
+//
+// So all bytes but those of the small pages are as long in a row in physical memory as huge pages are, wherever the
+// block starts: a drive takes only so many pieces at once, and is half as fast from scattered pages.
+//
+// The kernel merges neighbouring mappings of the same kind, and a huge page across two blocks would outlive the one
+// that dies first: its half stays allocated until memory runs short. So only a block's own whole huge pages may be
+// huge again.
+Pages map_huge_pages(std::uint64_t bytes, std::uint64_t offset) {
+  const std::uint64_t huge_bytes = bytes / kHugePageBytes * kHugePageBytes, rest = bytes - huge_bytes;
+  std::byte* const first = map_at_offset(offset + bytes, kHugePageBytes, 0, kReadWrite);
+  std::byte* const last = first + huge_bytes;
+  madvise(first, huge_bytes, MADV_HUGEPAGE);
+  if (!populate(first, huge_bytes) || (offset > 0 && !move_pages(first, offset, last))) {
+    unmap(first, huge_bytes);
+    unmap(last + offset, rest);  // between them another thread may have pages by now
+    throw std::bad_alloc();
+  }
+  std::byte* const start = first + offset;
+  if (offset > 0) madvise(start, kHugePageBytes - offset, MADV_NOHUGEPAGE);
+  madvise(last, offset + rest, MADV_NOHUGEPAGE);
+  if (rest > 0 && !populate(last + offset, rest)) {
+    unmap(start, bytes);
+    throw std::bad_alloc();
+  }
+  return {start, {offset > 0 ? kHugePageBytes - offset : 0, huge_bytes - offset, huge_bytes}};
+}
+
 }  // namespace
 
 std::uint64_t PageBlock::mapped_bytes() { return mapped_bytes_now; }
 
 std::uint64_t PageBlock::num_seams() { return seams_now; }
 
-PageBlock::PageBlock(std::uint64_t bytes) {
+// Delegates, so that what is there goes back when more cannot be had.
+PageBlock::PageBlock(std::uint64_t bytes) : PageBlock() {
   if (bytes % kPageBytes != 0) throw StateError(StateError::Cause::kBug, "a page block of " + format_bytes(bytes));
   if (bytes == 0) return;
-  data_ = map_block(bytes);
+  mapped_bytes_now += bytes;
   bytes_ = bytes;
   mapping_ = next_mapping();
-  mapped_bytes_now += bytes;
-  seams_ = advise_huge_pages(data_, bytes);
-  seams_now += seams_.size();
-  if (populate(data_, bytes)) return;
-  give_back();
-  throw std::bad_alloc();
+  const Pages pages = bytes < kHugePageBytes ? map_small_pages(bytes) : map_huge_pages(bytes, next_offset());
+  data_ = pages.start;
+  for (const std::uint64_t change : pages.changes)
+    if (change > (seams_.empty() ? 0 : seams_.back()) && change < bytes) note_seam(change);
 }
 
 PageBlock::PageBlock(PageBlock&& other) noexcept { *this = std::move(other); }
@@ -149,9 +165,14 @@ PageBlock& PageBlock::operator=(PageBlock&& other) noexcept {
 PageBlock::~PageBlock() { give_back(); }
 
 void PageBlock::give_back() noexcept {
-  unmap(data_, bytes_);
+  if (data_ != nullptr) unmap(data_, bytes_);
   mapped_bytes_now -= bytes_;
   seams_now -= seams_.size();
+}
+
+void PageBlock::note_seam(std::uint64_t offset) {
+  seams_.push_back(offset);
+  ++seams_now;
 }
 
 PageBlock PageBlock::cut(std::uint64_t bytes) {
@@ -207,10 +228,7 @@ void PageBlock::take_pages(PageBlock part, std::uint64_t& offset) {
   const std::uint64_t bytes = std::exchange(part.bytes_, 0);
   mapped_bytes_now -= bytes;
   if (!move_pages(from, bytes, data_ + offset)) throw std::bad_alloc();  // lost with their address
-  if (offset > 0) {
-    seams_.push_back(offset);
-    ++seams_now;
-  }
+  if (offset > 0) note_seam(offset);
   offset += bytes;
 }
 

@@ -56,6 +56,7 @@ class PageBlock {
 
  private:
   void give_back() noexcept;
+  void note_seam(std::uint64_t offset);
   void take_pages(PageBlock part, std::uint64_t& offset);
 
   std::byte* data_ = nullptr;
