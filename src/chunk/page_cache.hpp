@@ -38,7 +38,7 @@ class PageCache {
   std::uint64_t bytes() const { return bytes_; }
 
  private:
-  static constexpr std::uint64_t kMostSeams = 8192;  // an eighth of what a process may have
+  static constexpr std::uint64_t kMostSeams = 16384;  // a quarter of what a process may have
 
   using Ranges = std::pmr::map<std::byte*, device::PageBlock>;  // by address
 

@@ -53,7 +53,7 @@ std::uint64_t next_offset() {
   return next++ % 16 * kStep;
 }
 
-// Addresses for pages that begin with those at `first`: where these are huge they stay so.
+// Addresses for pages that begin with those at `first`: where these are mapped as huge ones they stay so.
 std::byte* reserve_like(const std::byte* first, std::uint64_t bytes) {
   return map_at_offset(bytes, kHugePageBytes, reinterpret_cast<std::uint64_t>(first) % kHugePageBytes, PROT_NONE);
 }
@@ -84,10 +84,10 @@ bool populate(std::byte* address, std::uint64_t bytes) {
   return true;
 }
 
-// A block's pages, and where within it one of the kernel's mappings may end: nowhere, where that is 0.
+// A block's pages, and its seams in order; what is 0, stands twice or is the end is none.
 struct Pages {
   std::byte* start;
-  std::array<std::uint64_t, 3> changes{};
+  std::array<std::uint64_t, 3> seams{};
 };
 
 Pages map_small_pages(std::uint64_t bytes) {
@@ -115,9 +115,13 @@ Pages map_huge_pages(std::uint64_t bytes, std::uint64_t offset) {
   std::byte* const first = map_at_offset(offset + bytes, kHugePageBytes, 0, kReadWrite);
   std::byte* const last = first + huge_bytes;
   madvise(first, huge_bytes, MADV_HUGEPAGE);
-  if (!populate(first, huge_bytes) || (offset > 0 && !move_pages(first, offset, last))) {
+  if (!populate(first, huge_bytes)) {
+    unmap(first, offset + bytes);
+    throw std::bad_alloc();
+  }
+  if (offset > 0 && !move_pages(first, offset, last)) {
     unmap(first, huge_bytes);
-    unmap(last + offset, rest);  // between them another thread may have pages by now
+    unmap(last + offset, rest);  // between them are no pages, or those of another thread by now
     throw std::bad_alloc();
   }
   std::byte* const start = first + offset;
@@ -145,8 +149,8 @@ PageBlock::PageBlock(std::uint64_t bytes) : PageBlock() {
   mapping_ = next_mapping();
   const Pages pages = bytes < kHugePageBytes ? map_small_pages(bytes) : map_huge_pages(bytes, next_offset());
   data_ = pages.start;
-  for (const std::uint64_t change : pages.changes)
-    if (change > (seams_.empty() ? 0 : seams_.back()) && change < bytes) note_seam(change);
+  for (const std::uint64_t seam : pages.seams)
+    if (seam > (seams_.empty() ? 0 : seams_.back()) && seam < bytes) note_seam(seam);
 }
 
 PageBlock::PageBlock(PageBlock&& other) noexcept { *this = std::move(other); }
@@ -175,6 +179,11 @@ void PageBlock::note_seam(std::uint64_t offset) {
   ++seams_now;
 }
 
+void PageBlock::forget_first_seam() {
+  seams_.erase(seams_.begin());
+  --seams_now;
+}
+
 PageBlock PageBlock::cut(std::uint64_t bytes) {
   if (bytes % kPageBytes != 0 || bytes == 0 || bytes >= bytes_)
     throw StateError(StateError::Cause::kBug,
@@ -185,9 +194,7 @@ PageBlock PageBlock::cut(std::uint64_t bytes) {
   rest.mapping_ = mapping_;
   bytes_ = bytes;
   const auto first = std::lower_bound(seams_.begin(), seams_.end(), bytes);
-  for (auto seam = first; seam != seams_.end(); ++seam)
-    if (*seam > bytes) rest.seams_.push_back(*seam - bytes);
-  seams_now -= static_cast<std::uint64_t>(seams_.end() - first) - rest.seams_.size();
+  for (auto seam = first; seam != seams_.end(); ++seam) rest.seams_.push_back(*seam - bytes);
   seams_.erase(first, seams_.end());
   return rest;
 }
@@ -208,13 +215,14 @@ PageBlock PageBlock::gather(std::pmr::vector<PageBlock> pieces) {
   PageBlock whole;
   for (const PageBlock& piece : pieces) whole.bytes_ += piece.bytes_;
   if (whole.bytes_ == 0) return whole;
+  mapped_bytes_now += whole.bytes_;  // before those of the pieces have gone
   whole.data_ = reserve_like(pieces.front().data_, whole.bytes_);
   whole.mapping_ = next_mapping();
-  mapped_bytes_now += whole.bytes_;  // before those of the pieces have gone
   std::uint64_t gathered = 0;
   for (PageBlock& piece : pieces) {
     while (piece) {
       PageBlock part = std::exchange(piece, {});
+      if (!part.seams_.empty() && part.seams_.front() == 0) part.forget_first_seam();
       if (!part.seams_.empty()) piece = part.cut(part.seams_.front());
       whole.take_pages(std::move(part), gathered);
     }
@@ -224,12 +232,16 @@ PageBlock PageBlock::gather(std::pmr::vector<PageBlock> pieces) {
 
 // Puts all pages of `part`, which has no seam, at `offset`, and moves that behind them.
 void PageBlock::take_pages(PageBlock part, std::uint64_t& offset) {
-  std::byte* const from = std::exchange(part.data_, nullptr);  // whoever maps next may get these addresses
-  const std::uint64_t bytes = std::exchange(part.bytes_, 0);
-  mapped_bytes_now -= bytes;
-  if (!move_pages(from, bytes, data_ + offset)) throw std::bad_alloc();  // lost with their address
+  if (!move_pages(part.data_, part.bytes_, data_ + offset)) {
+    unmap(data_, offset);
+    unmap(data_ + offset + part.bytes_, bytes_ - offset - part.bytes_);
+    data_ = nullptr;  // between them are no pages, or those of another thread by now
+    throw std::bad_alloc();
+  }
+  part.data_ = nullptr;  // whoever maps next may get these addresses
+  mapped_bytes_now -= part.bytes_;
   if (offset > 0) note_seam(offset);
-  offset += bytes;
+  offset += std::exchange(part.bytes_, 0);
 }
 
 }  // namespace asterias::device

@@ -1,7 +1,7 @@
 // Whole pages straight from the kernel: what slots and large tensors are made of.
 //
 // Pages come populated and go back at once when the block dies, so a pool's count of mapped bytes equals its share of
-// the resident set, and nothing fragments: address space is plentiful, each block is its own mapping.
+// the resident set, and nothing fragments: address space is plentiful, each block has addresses of its own.
 //
 // Threading: a block has one owner; map/unmap are thread-safe. Units: bytes, multiples of kPageBytes.
 #pragma once
@@ -50,19 +50,21 @@ class PageBlock {
   // set less this is never more than what others use.
   static std::uint64_t mapped_bytes();
 
-  // Counts the places within living blocks where one of the kernel's mappings may end and another begin. The kernel
+  // Counts the places in living blocks where one of the kernel's mappings may end and another begin, up to three of a
+  // large one that is new; a block that was cut off at one has it at its start, for when it is joined again. The kernel
   // gives a process 65530 mappings, unless told otherwise.
   static std::uint64_t num_seams();
 
  private:
   void give_back() noexcept;
   void note_seam(std::uint64_t offset);
+  void forget_first_seam();
   void take_pages(PageBlock part, std::uint64_t& offset);
 
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::uint64_t mapping_ = 0;                           // which one, of all that were ever made
-  std::pmr::vector<std::uint64_t> seams_{node_pool()};  // offsets, in order
+  std::pmr::vector<std::uint64_t> seams_{node_pool()};  // offsets, in order; of the start, too
 };
 
 }  // namespace asterias::device

@@ -97,19 +97,20 @@ CATCH_TEST_CASE("page cache: no more goes back to the system than is asked for",
 CATCH_TEST_CASE("page cache: a walk loses no page and lends none twice", "[chunk]") {
   std::mt19937_64 random(61);
   const std::uint64_t mapped_before = PageBlock::mapped_bytes();
+  const auto [unit_bytes, num_steps] = GENERATE(std::pair{kPageBytes, 4000}, std::pair{171 * kPageBytes, 500});
   {
     PageCache cache;
     std::vector<std::pair<PageBlock, std::uint8_t>> lent;
     std::uint64_t lent_bytes = 0;
     std::uint8_t stamp = 0;
-    for (int step = 0; step < 4000; ++step) {
-      const std::uint64_t bytes = kPageBytes * (1 + random() % 12);
+    for (int step = 0; step < num_steps; ++step) {
+      const std::uint64_t bytes = unit_bytes * (1 + random() % 12);
       if (random() % 16 == 0) cache.give_back(bytes);
       if (random() % 2 == 0 || lent.empty()) {
         const bool is_there = cache.bytes() >= bytes;
         auto block = cache.take(bytes);
         CATCH_REQUIRE(block.has_value() == is_there);
-        if (!block && lent_bytes < 200 * kPageBytes) block = PageBlock(bytes);
+        if (!block && lent_bytes < 200 * unit_bytes) block = PageBlock(bytes);
         if (!block) continue;
         CATCH_REQUIRE(block->bytes() == bytes);
         std::memset(block->data(), ++stamp, bytes);
@@ -120,7 +121,7 @@ CATCH_TEST_CASE("page cache: a walk loses no page and lends none twice", "[chunk
         auto [block, expected] = std::move(lent.back());
         lent.pop_back();
         for (std::uint64_t at = 0; at < block.bytes(); at += 512)
-          CATCH_REQUIRE(block.data()[at] == static_cast<std::byte>(expected));
+          if (block.data()[at] != static_cast<std::byte>(expected)) CATCH_FAIL("a page was lost, or lent twice");
         lent_bytes -= block.bytes();
         cache.put(std::move(block));
       }

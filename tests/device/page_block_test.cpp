@@ -98,6 +98,34 @@ CATCH_TEST_CASE("pages of several blocks are gathered in one, with what is in th
   CATCH_CHECK(PageBlock::num_seams() == seams_before);
 }
 
+CATCH_TEST_CASE("a block that is cut at a seam and joined again can be gathered", "[device]") {
+  const std::uint64_t seams_before = PageBlock::num_seams(), mapped_before = PageBlock::mapped_bytes();
+  for (int i = 0; i < 16; ++i) {  // one of each offset
+    PageBlock block(4 * kMiB + 3 * kPageBytes), other(kPageBytes);
+    const std::uint64_t seams = PageBlock::num_seams();
+    CATCH_CHECK(seams - seams_before <= 3);
+    std::memset(block.data(), 1, 4 * kMiB);
+    std::memset(block.data() + 4 * kMiB, 2, 3 * kPageBytes);
+    PageBlock rest = block.cut(4 * kMiB);
+    PageBlock end = rest.cut(kPageBytes);
+    CATCH_CHECK(PageBlock::num_seams() == seams);
+    rest.join(std::move(end));
+    block.join(std::move(rest));
+    CATCH_CHECK(PageBlock::num_seams() == seams);
+    rest = block.cut(4 * kMiB);
+    std::pmr::vector<PageBlock> pieces;
+    for (PageBlock* piece : {&other, &rest, &block})
+      pieces.push_back(std::move(*piece));  // with a seam where one starts
+    const PageBlock whole = PageBlock::gather(std::move(pieces));
+    CATCH_CHECK(PageBlock::mapped_bytes() == mapped_before + 4 * kMiB + 4 * kPageBytes);
+    CATCH_CHECK(whole.data()[kPageBytes] == std::byte{2});
+    CATCH_CHECK(std::all_of(whole.data() + 4 * kPageBytes, whole.data() + whole.bytes(),
+                            [](std::byte b) { return b == std::byte{1}; }));
+  }
+  CATCH_CHECK(PageBlock::num_seams() == seams_before);
+  CATCH_CHECK(PageBlock::mapped_bytes() == mapped_before);
+}
+
 CATCH_TEST_CASE("gathering nothing maps nothing", "[device]") { CATCH_CHECK_FALSE(PageBlock::gather({})); }
 
 CATCH_TEST_CASE("an empty page block maps nothing", "[device]") {
@@ -107,8 +135,10 @@ CATCH_TEST_CASE("an empty page block maps nothing", "[device]") {
 }
 
 CATCH_TEST_CASE("what cannot be mapped is refused", "[device]") {
+  const std::uint64_t before = PageBlock::mapped_bytes();
   CATCH_CHECK_THROWS_AS(PageBlock(kPageBytes + 1), StateError);
   CATCH_CHECK_THROWS_AS(PageBlock(std::uint64_t{1} << 50), std::bad_alloc);
+  CATCH_CHECK(PageBlock::mapped_bytes() == before);
 }
 
 }  // namespace

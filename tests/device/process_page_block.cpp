@@ -46,11 +46,14 @@ std::vector<std::uint64_t> frames_of(const PageBlock& block) {
   return entries;
 }
 
-bool has_huge_pages() {
-  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+bool is_never(const std::string& file) {
+  std::ifstream stream("/sys/kernel/mm/transparent_hugepage/" + file);
   std::string modes;
-  return std::getline(file, modes) && modes.find("[never]") == std::string::npos;
+  std::getline(stream, modes);
+  return modes.find("[never]") != std::string::npos;
 }
+
+bool has_huge_pages() { return !is_never("enabled") && !is_never("hugepages-2048kB/enabled"); }
 
 CATCH_TEST_CASE("large page blocks: whole huge pages wherever they start", "[device]") {
   constexpr std::uint64_t kHugePageBytes = 2 * kMiB;
@@ -77,7 +80,10 @@ CATCH_TEST_CASE("large page blocks: whole huge pages wherever they start", "[dev
     const auto is_its = [&](auto byte) { return byte == static_cast<std::byte>(i + 1); };
     CATCH_CHECK(std::all_of(blocks[i].data(), blocks[i].data() + blocks[i].bytes(), is_its));
   }
-  if (num_seen == 16 && has_huge_pages()) CATCH_CHECK(num_whole >= 8);  // memory may be too scattered for some
+  if (num_seen == 16 && has_huge_pages())
+    CATCH_CHECK(num_whole >= 8);  // memory may be too scattered for some
+  else
+    CATCH_WARN("no physical addresses or no huge pages: not looked at");
 }
 
 }  // namespace
