@@ -16,7 +16,7 @@
 //               the links as declared, the drive at that rate, and what can only be done in turn where chunks are
 //               updated on the CPU: all work, the way down of the input table's gradient, which is the last of
 //               backward, and the way up of the table, which forward begins with. Where step() puts nothing off:
-//               forward, and the way down of all gradients
+//               forward, and the way down of all gradients. With --tables-in-dram no table has a way
 //   foretold    Engine::simulate with the links as declared and the drive as fast as moves over it were in the steps
 //               just before and after, and the peaks of Engine::plan, both without the measured steps
 //   planning    the time of plan() and simulate(), against that of 100 steps
@@ -66,6 +66,7 @@ struct Setting {
   std::vector<std::string> others{"lru_on_demand", "fifo", "static"};
   double clip = 0;
   bool late_updates = true;
+  bool tables_in_dram = false;
   std::string script_path;  // for the recorded step; empty: not kept
 
   bool has_drive() const { return !nvme_path.empty(); }
@@ -154,6 +155,7 @@ EngineConfig config_of(const Setting& setting, const Links& links, const std::st
   }
   config.gradient_clipping = setting.clip;
   config.placement.late_update = setting.late_updates;
+  config.use_cpu_embedding = setting.tables_in_dram;
   if (name == "lru_on_demand") {
     config.placement.eviction = Eviction::kLru;
     config.prefetch = 0;
@@ -261,7 +263,8 @@ Json report(const Setting& setting, const Steps& steps) {
 Json report_ideal(const Setting& setting, const Links& links, const Contender& ours, const Steps& unlimited) {
   const Steps& steps = ours.steps;
   const auto& model = setting.training.model;
-  const double table_bytes = static_cast<double>(model.vocabulary * model.hidden) * sizeof(float);
+  const double table_bytes =
+      setting.tables_in_dram ? 0 : static_cast<double>(model.vocabulary * model.hidden) * sizeof(float);
   const double gradient_bytes = static_cast<double>(setting.training.model_data_bytes()) / 4;
   const double moved_bytes = ours.share_below * (setting.late_updates ? 2 * table_bytes : gradient_bytes);
   const double moves_ms = moved_bytes / static_cast<double>(links.bytes_per_second) * 1e3;
@@ -314,6 +317,7 @@ Json report(const Setting& setting, const Links& links, const std::vector<Conten
   if (setting.has_drive()) json["configuration"]["room"] = setting.room;
   json["configuration"]["clip"] = setting.clip;
   json["configuration"]["late_updates"] = setting.late_updates;
+  json["configuration"]["tables_in_dram"] = setting.tables_in_dram;
   json.update(report(setting, ours.steps));
   json["ideal"] = report_ideal(setting, links, ours, contenders[1].steps);
   json["foretold"] = report(ours.forecasts);
@@ -367,6 +371,7 @@ int main(int argc, char** argv) try {
       ->capture_default_str();
   app.add_flag_callback(
       "--no-late-updates", [&] { setting.late_updates = false; }, "step() puts nothing off");
+  app.add_flag("--tables-in-dram", setting.tables_in_dram, "the input table stays there (use_cpu_embedding)");
   app.add_option("--save-script", setting.script_path, "write the recorded step there, for bench_replay");
   app.add_flag_callback(
       "--alone", [&] { setting.others.clear(); }, "without the other policies");
