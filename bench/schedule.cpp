@@ -371,7 +371,7 @@ int main(int argc, char** argv) try {
       ->capture_default_str();
   app.add_flag_callback(
       "--no-late-updates", [&] { setting.late_updates = false; }, "step() puts nothing off");
-  app.add_flag("--tables-in-dram", setting.tables_in_dram, "the input table stays there (use_cpu_embedding)");
+  app.add_flag("--tables-in-dram", setting.tables_in_dram, "embedding tables stay in DRAM (use_cpu_embedding)");
   app.add_option("--save-script", setting.script_path, "write the recorded step there, for bench_replay");
   app.add_flag_callback(
       "--alone", [&] { setting.others.clear(); }, "without the other policies");

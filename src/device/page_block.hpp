@@ -64,7 +64,7 @@ class PageBlock {
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::uint64_t mapping_ = 0;                           // which one, of all that were ever made
-  std::pmr::vector<std::uint64_t> seams_{node_pool()};  // offsets, in order; of the start, too
+  std::pmr::vector<std::uint64_t> seams_{node_pool()};  // offsets, in order; 0 where it was cut off at one
 };
 
 }  // namespace asterias::device

@@ -120,8 +120,9 @@ CATCH_TEST_CASE("page cache: a walk loses no page and lends none twice", "[chunk
         std::swap(lent[random() % lent.size()], lent.back());
         auto [block, expected] = std::move(lent.back());
         lent.pop_back();
-        for (std::uint64_t at = 0; at < block.bytes(); at += 512)
-          if (block.data()[at] != static_cast<std::byte>(expected)) CATCH_FAIL("a page was lost, or lent twice");
+        std::uint64_t at = 0;  // one check a block: there are millions of places
+        while (at < block.bytes() && block.data()[at] == static_cast<std::byte>(expected)) at += 512;
+        CATCH_REQUIRE(at >= block.bytes());
         lent_bytes -= block.bytes();
         cache.put(std::move(block));
       }
