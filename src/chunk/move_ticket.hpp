@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -67,9 +68,21 @@ class MoveTicket {
     }
   }
 
+  // Says that somebody waits, as wait() does by itself.
+  void hurry() const noexcept {
+    for (const auto& ticket : tickets_) ticket.hurry();
+  }
+
+  // Blocks until `holds()`, which is asked at once and whenever a transfer has ended, of this move or another.
+  // REQUIRES: !done().
+  void wait_until(const std::function<bool()>& holds) const {
+    for (const auto& ticket : tickets_)
+      if (!ticket.done()) return ticket.wait_until(holds);
+  }
+
   // Blocks until every transfer has ended, then throws the first error.
   void wait() {
-    for (const auto& ticket : tickets_) ticket.hurry();
+    hurry();
     std::exception_ptr first;
     for (auto& ticket : tickets_) try {
         ticket.wait();

@@ -39,8 +39,7 @@ class BlockQueue::Request final : public Ticket::Queued {
 
   std::uint64_t started_bytes = 0;
   int blocks_in_flight = 0;
-  bool is_awaited = false;
-  Requests::iterator place;  // valid while blocks have not started
+  AwaitedFirst<Request>::Place place;
   std::exception_ptr error;
 };
 
@@ -73,7 +72,7 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
   Ticket ticket = request->promise.ticket();
   {
     const std::lock_guard lock(mutex_);
-    request->place = others_.insert(others_.end(), request);
+    requests_.push(request);
   }
   changed_.notify_all();  // a request of many blocks is many workers' work
   return ticket;
@@ -81,31 +80,29 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
 
 bool BlockQueue::wait_and_take(Block& block) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopping_ || !is_empty(); });
-  if (is_empty()) return false;
+  changed_.wait(lock, [this] { return stopping_ || !requests_.empty(); });
+  if (requests_.empty()) return false;
   block = take_front();
   return true;
 }
 
 bool BlockQueue::try_take(Block& block) {
   const std::lock_guard lock(mutex_);
-  if (is_empty()) return false;
+  if (requests_.empty()) return false;
   block = take_front();
   return true;
 }
 
 BlockQueue::Block BlockQueue::take_front() {
-  const std::shared_ptr<Request> request = awaited_.empty() ? others_.front() : awaited_.front();
+  const std::shared_ptr<Request> request = requests_.front();
   const std::uint64_t start = request->started_bytes;
   if (start == 0) request->promise.begin();
   const std::uint64_t bytes = std::min(request->bytes_of_block, request->bytes - start);
   request->started_bytes += bytes;
   ++request->blocks_in_flight;
-  if (request->started_bytes == request->bytes) list_of(*request).erase(request->place);
+  if (request->started_bytes == request->bytes) requests_.erase(*request);
   return {request, request->is_write, request->memory + start, request->offset + start, bytes};
 }
-
-BlockQueue::Requests& BlockQueue::list_of(const Request& request) { return request.is_awaited ? awaited_ : others_; }
 
 void BlockQueue::end(Block block, std::exception_ptr error) {
   Request& request = *block.request;
@@ -113,7 +110,7 @@ void BlockQueue::end(Block block, std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     if (error && !request.error) {
       request.error = std::move(error);
-      if (request.started_bytes < request.bytes) list_of(request).erase(request.place);
+      if (request.started_bytes < request.bytes) requests_.erase(request);
       request.started_bytes = request.bytes;
     }
     --request.blocks_in_flight;
@@ -124,9 +121,7 @@ void BlockQueue::end(Block block, std::exception_ptr error) {
 
 void BlockQueue::hurry(Request& request) noexcept {
   const std::lock_guard lock(mutex_);
-  if (request.is_awaited || request.started_bytes == request.bytes) return;
-  awaited_.splice(awaited_.end(), others_, request.place);
-  request.is_awaited = true;
+  requests_.hurry(request);
 }
 
 void BlockQueue::stop() {
@@ -139,7 +134,7 @@ void BlockQueue::stop() {
 
 bool BlockQueue::is_over() {
   const std::lock_guard lock(mutex_);
-  return stopping_ && is_empty();
+  return stopping_ && requests_.empty();
 }
 
 }  // namespace asterias::device

@@ -15,12 +15,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
 
-#include "base/node_pool.hpp"
+#include "device/awaited_first.hpp"
 #include "device/ticket.hpp"
 
 namespace asterias::device {
@@ -64,18 +63,13 @@ class BlockQueue : public std::enable_shared_from_this<BlockQueue> {
   bool is_over();
 
  private:
-  // Nodes move from one to the other: hurrying allocates nothing.
-  using Requests = std::pmr::list<std::shared_ptr<Request>>;
-
-  bool is_empty() const { return awaited_.empty() && others_.empty(); }
   Block take_front();
-  Requests& list_of(const Request& request);
   void hurry(Request& request) noexcept;
 
   const std::uint64_t block_bytes_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  Requests awaited_{node_pool()}, others_{node_pool()};  // with blocks that have not started
+  AwaitedFirst<Request> requests_;  // with blocks that have not started
   bool stopping_ = false;
 };
 

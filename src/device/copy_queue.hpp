@@ -1,9 +1,10 @@
-// The way from one memory tier to another: copies go over it in order, one after another.
+// The way from one memory tier to another: copies go over it one after another.
 //
 // The simulated accelerator's link is a thread (copy_stream.hpp), the simulator's has no bytes at all
 // (evict/hollow_tiers.hpp).
 //
-// Invariants: tickets of one queue complete in the order of submission.
+// Invariants: copies that nobody waits for (Ticket::hurry) end in the order of submission. One that somebody waits for
+// may pass them, so who copies on what a copy brings waits for it first.
 // Threading: thread-safe. Units: bytes.
 #pragma once
 

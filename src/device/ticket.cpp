@@ -12,6 +12,31 @@
 
 namespace asterias::device {
 
+namespace {
+
+// Who waits for the end of any transfer.
+struct Ends {
+  std::atomic<int> num_waiting{0};
+  std::mutex mutex;
+  std::condition_variable changed;
+
+  void tell() {
+    if (num_waiting.load() == 0) return;
+    { const std::lock_guard lock(mutex); }  // who has just looked waits by now
+    changed.notify_all();
+  }
+
+  void wait_until(const std::function<bool()>& holds) {
+    num_waiting.fetch_add(1);
+    std::unique_lock lock(mutex);
+    changed.wait(lock, holds);
+    num_waiting.fetch_sub(1);
+  }
+};
+Ends ends;
+
+}  // namespace
+
 // `done` is set under the mutex and read without: once true, nothing else ever changes again.
 struct Ticket::Promise::State {
   std::mutex mutex;
@@ -29,8 +54,14 @@ struct Ticket::Promise::State {
     if (const auto transfer = queued.lock()) transfer->hurry();
   }
 
+  bool pass_time() const noexcept {
+    const auto transfer = queued.lock();
+    return transfer && transfer->pass_time();
+  }
+
   void wait() {
     hurry();
+    while (!done.load(std::memory_order_acquire) && pass_time()) continue;
     if (done.load(std::memory_order_acquire)) return;
     std::unique_lock lock(mutex);
     ended.wait(lock, [this] { return done.load(std::memory_order_relaxed); });
@@ -49,16 +80,19 @@ void Ticket::Promise::begin() noexcept {
 }
 
 void Ticket::Promise::complete(std::exception_ptr error) noexcept {
-  const std::lock_guard lock(state_->mutex);
-  if (state_->done.load(std::memory_order_relaxed)) {
-    // The owner may have reused the memory since the first completion: there is no safe way on.
-    log::error("a transfer completed twice (this is a bug in Asterias; please report it)");
-    std::terminate();
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->done.load(std::memory_order_relaxed)) {
+      // The owner may have reused the memory since the first completion: there is no safe way on.
+      log::error("a transfer completed twice (this is a bug in Asterias; please report it)");
+      std::terminate();
+    }
+    state_->error = std::move(error);
+    state_->ended_at = Clock::now();
+    state_->done.store(true);
+    state_->ended.notify_all();
   }
-  state_->error = std::move(error);
-  state_->ended_at = Clock::now();
-  state_->done.store(true, std::memory_order_release);
-  state_->ended.notify_all();
+  ends.tell();
 }
 
 Ticket Ticket::Promise::ticket() const {
@@ -89,6 +123,11 @@ SharedPoint Ticket::point() const noexcept { return state_ ? state_->point : nul
 
 void Ticket::hurry() const noexcept {
   if (state_) state_->hurry();
+}
+
+void Ticket::wait_until(const std::function<bool()>& holds) const {
+  while (!holds() && state_ && state_->pass_time()) continue;
+  if (!holds()) ends.wait_until(holds);
 }
 
 void Ticket::wait() {

@@ -15,6 +15,7 @@
 
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <memory>
 
 #include "device/stream_point.hpp"
@@ -29,6 +30,8 @@ class Ticket {
   class Queued {
    public:
     virtual void hurry() noexcept = 0;  // called from any thread, also after completion, and more than once
+    // Called by who is about to block: where no other thread completes anything, goes on to the next end of a transfer.
+    virtual bool pass_time() noexcept { return false; }
 
    protected:
     ~Queued() = default;
@@ -77,6 +80,10 @@ class Ticket {
 
   // Blocks until the transfer has ended; throws its error, if it has one.
   void wait();
+
+  // Blocks until `holds()`, which is asked at once and whenever a transfer has ended, whosesoever it is. REQUIRES: the
+  // transfer has not ended, or `holds()`.
+  void wait_until(const std::function<bool()>& holds) const;
 
  private:
   std::shared_ptr<Promise::State> state_;

@@ -46,34 +46,67 @@ std::unique_ptr<chunk::SwapSpace> make_swap(const SimulatedTiers& tiers, const s
 
 class SimulatedClock::Transfer final : public device::Ticket::Queued {
  public:
-  Transfer(SimulatedClock& clock, std::uint64_t end_ns) : clock_(clock), end_ns_(end_ns) {}
-  void hurry() noexcept override { clock_.wait_until(std::max(clock_.now_ns_, end_ns_)); }
-  device::Ticket::Promise& promise() { return promise_; }
+  Transfer(SimulatedClock& clock, Lane& lane, std::uint64_t left_ns, std::uint64_t latency_ns)
+      : left_ns(left_ns), latency_ns(latency_ns), clock_(clock), lane_(lane) {}
+  void hurry() noexcept override { lane_.hurry(*this); }
+  bool pass_time() noexcept override {
+    clock_.pass_to_next_end();
+    return true;
+  }
+
+  std::uint64_t left_ns;  // of its time on the way
+  const std::uint64_t latency_ns;
+  Lane::Place place;
+  device::Ticket::Promise promise;
 
  private:
   SimulatedClock& clock_;
-  const std::uint64_t end_ns_;
-  device::Ticket::Promise promise_;
+  Lane& lane_;
 };
 
+SimulatedClock::Lane& SimulatedClock::lane_of(Edge edge) {
+  const bool shares = rates_.drive_is_shared && edge == Edge::kNvmeWrite;
+  return lanes_[static_cast<std::size_t>(shares ? Edge::kNvmeRead : edge)];
+}
+
 device::Ticket SimulatedClock::transfer(Edge edge, std::uint64_t bytes) {
-  const std::uint64_t end_ns = lanes_.start(edge, bytes, now_ns_);
-  const auto transfer = std::make_shared<Transfer>(*this, end_ns);
-  transfer->promise().tell_when_awaited(transfer);
-  auto ticket = transfer->promise().ticket();
-  if (end_ns <= now_ns_)
-    transfer->promise().complete();
-  else
-    in_flight_.emplace(end_ns, transfer);
+  Lane& lane = lane_of(edge);
+  const EdgeRate& rate = rates_.of(edge);
+  const auto transfer = std::make_shared<Transfer>(*this, lane, transfer_ns(rate, bytes), rate.latency_ns);
+  transfer->promise.tell_when_awaited(transfer);
+  auto ticket = transfer->promise.ticket();
+  lane.push(transfer);
+  wait_until(now_ns_);
   return ticket;
 }
 
+void SimulatedClock::pass_to_next_end() {
+  std::uint64_t next_ns = arriving_.empty() ? UINT64_MAX : arriving_.begin()->first;
+  for (const Lane& lane : lanes_)
+    if (!lane.empty()) next_ns = std::min(next_ns, now_ns_ + lane.front()->left_ns);
+  if (next_ns != UINT64_MAX) wait_until(next_ns);
+}
+
 void SimulatedClock::wait_until(std::uint64_t ns) {
+  for (Lane& lane : lanes_) serve(lane, ns);
   now_ns_ = ns;
-  while (!in_flight_.empty() && in_flight_.begin()->first <= now_ns_) {
-    const auto transfer = std::move(in_flight_.begin()->second);
-    in_flight_.erase(in_flight_.begin());
-    transfer->promise().complete();
+  while (!arriving_.empty() && arriving_.begin()->first <= ns) {
+    const auto transfer = std::move(arriving_.begin()->second);
+    arriving_.erase(arriving_.begin());
+    transfer->promise.complete();
+  }
+}
+
+void SimulatedClock::serve(Lane& lane, std::uint64_t until_ns) {
+  std::uint64_t at_ns = now_ns_;
+  while (!lane.empty()) {
+    const auto transfer = lane.front();
+    const std::uint64_t served_ns = std::min(transfer->left_ns, until_ns - at_ns);
+    transfer->left_ns -= served_ns;
+    at_ns += served_ns;
+    if (transfer->left_ns > 0) return;
+    lane.erase(*transfer);
+    arriving_.emplace(at_ns + transfer->latency_ns, transfer);
   }
 }
 

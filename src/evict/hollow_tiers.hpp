@@ -5,24 +5,27 @@
 //
 // Invariants
 //   * A ticket is done exactly when now() has reached its end.
-//   * Transfers over one edge go one after another, each at its rate (move_lanes.hpp).
+//   * Transfers over one edge go one after another, each at its rate: first what is waited for, then in the order of
+//     submission. Latency delays an end and blocks nobody.
 //
 // Threading: thread-compatible, together with the Residency that uses the tiers. Units: nanoseconds, bytes.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 
 #include "chunk/hierarchy.hpp"
-#include "evict/move_lanes.hpp"
+#include "device/awaited_first.hpp"
+#include "evict/move_rates.hpp"
 #include "evict/simulator.hpp"
 
 namespace asterias::evict {
 
 class SimulatedClock {
  public:
-  explicit SimulatedClock(const MoveRates& rates) : lanes_(rates) {}
+  explicit SimulatedClock(const MoveRates& rates) : rates_(rates) {}
   SimulatedClock(const SimulatedClock&) = delete;
   SimulatedClock& operator=(const SimulatedClock&) = delete;
   ~SimulatedClock() { wait_until(UINT64_MAX); }
@@ -34,12 +37,17 @@ class SimulatedClock {
 
  private:
   class Transfer;
+  using Lane = device::AwaitedFirst<Transfer>;
 
+  Lane& lane_of(Edge edge);
+  void serve(Lane& lane, std::uint64_t until_ns);
+  void pass_to_next_end();
   void wait_until(std::uint64_t ns);
 
-  MoveLanes lanes_;
+  const MoveRates rates_;
+  std::array<Lane, kNumEdges> lanes_;
   std::uint64_t now_ns_ = 0;
-  std::multimap<std::uint64_t, std::shared_ptr<Transfer>> in_flight_;  // by their ends
+  std::multimap<std::uint64_t, std::shared_ptr<Transfer>> arriving_;  // by their ends
 };
 
 // The tiers that `tiers` describes, on this clock.

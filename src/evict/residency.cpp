@@ -101,9 +101,9 @@ Resident* Residency::adopt(chunk::Block block, Tenant* tenant) {
   return resident;
 }
 
-void Residency::mark_table(Resident* list) {
+void Residency::mark_table(Resident* resident) {
   const Lock lock(mutex_);
-  list->is_table = true;
+  resident->is_table = true;
 }
 
 void Residency::count_as_gradient(Resident* activation) {
@@ -266,11 +266,12 @@ void Residency::acquire_now(std::span<const Want> wants, Tier tier, Traced trace
   note_need(tier, 0);
   try {
     start_bringing(wants, tier);
-    if (num_late_ > 0) {
+    do {
+      if (num_late_ == 0) continue;
       lock.unlock();
       catch_up_while_waiting_for(wants, tier);
       lock.lock();
-    }
+    } while (wait_for_an_end(wants, tier));
     finish_bringing(wants, tier);
     if (lacks_place_for_operator(tier)) {
       const std::uint64_t room_bytes = room_of_operator();
@@ -330,6 +331,38 @@ void Residency::start_bringing(std::span<const Want> wants, Tier tier) {
     let_go(wants, tier);
     throw;
   }
+}
+
+// Says whether the host would wait for it. Where a stream can, work goes on being enqueued.
+bool Residency::is_coming(const Want& want, Tier tier) const {
+  const auto& move = want.resident->move;
+  return move && move->to == tier && !move->ticket.done() &&
+         (tier != hierarchy_.compute_tier() || !move->ticket.has_points());
+}
+
+// Where something has to be waited for, waits until any move has ended, and starts what can follow it: what is foretold
+// goes on meanwhile. False where nothing has, or nothing is foretold. REQUIRES: `wants` are pinned.
+bool Residency::wait_for_an_end(std::span<const Want> wants, Tier tier) {
+  if (look_ahead_ == 0 || failure_ || !timeline_.is_foretold()) return false;
+  const auto coming = [&](const Want& want) { return is_coming(want, tier); };
+  const auto first = std::find_if(wants.begin(), wants.end(), coming);
+  if (first == wants.end()) return false;
+  for (const Want& want : wants)
+    if (coming(want)) want.resident->move->ticket.hurry();
+  const Move& move = *first->resident->move;
+  const auto start = hierarchy_.now();
+  move.ticket.wait_until([&] {
+    return std::any_of(in_flight_.begin(), in_flight_.end(),
+                       [](const Resident* resident) { return resident->move->ticket.done(); });
+  });
+  count_stall(edge_between(move.from, move.to), start, hierarchy_.now());
+  try {
+    run_ahead();
+  } catch (...) {
+    let_go(wants, tier);
+    throw;
+  }
+  return true;
 }
 
 void Residency::finish_bringing(std::span<const Want> wants, Tier tier) {

@@ -18,7 +18,8 @@
 //
 // Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it. A late update is
 // computed by the thread that needs it first, or waits for something else while one could be; whoever needs another's
-// waits. Units: bytes; moments; nanoseconds.
+// waits.
+// Units: bytes; moments; nanoseconds.
 #pragma once
 
 #include <array>
@@ -125,8 +126,9 @@ class Residency {
   // Takes over a block (of whole pages) and what is in it as an activation whose only tenant is `tenant`, which points
   // at it already.
   Resident* adopt(chunk::Block block, Tenant* tenant);
-  // The tables in a chunk's list are looked up and updated on the cpu tier.
-  void mark_table(Resident* list);
+  // The tables in a chunk's list are looked up and updated on the cpu tier; an activation is what has been added up of
+  // a table's gradient.
+  void mark_table(Resident* resident);
   // A final gradient has this activation for its memory, and counts as gradient from now on.
   void count_as_gradient(Resident* activation);
   void add_tenant(Resident* resident, Tenant* tenant);
@@ -332,6 +334,8 @@ class Residency {
   bool can_pin(std::span<const Want> wants, Tier tier) const;
   void bring(std::span<const Want> wants, Tier tier);
   void start_bringing(std::span<const Want> wants, Tier tier);
+  bool is_coming(const Want& want, Tier tier) const;
+  bool wait_for_an_end(std::span<const Want> wants, Tier tier);
   void finish_bringing(std::span<const Want> wants, Tier tier);
   void let_go(std::span<const Want> wants, Tier tier);
   std::uint64_t room_of_operator() const;

@@ -338,7 +338,7 @@ void Residency::let_go_of_used() {
     if (found == by_key_.end() || found->second->is_pinned()) continue;
     const auto next = next_use(*found->second);
     if (!next) continue;
-    if (used.key.is_chunk() && next->tier > used.tier)
+    if (next->tier > used.tier)
       timeline_.go_back(ahead_[index_of(next->tier)], next->at);  // fetch_ahead may bring it down from now on
     else if (!used.key.is_chunk() && activations_ == ActivationPlacement::kOffload)
       offload(found->second, *next);

@@ -136,17 +136,12 @@ void Residency::catch_up_while_waiting_for(std::span<const Want> wants, Tier tie
   }
 }
 
-// Says whether the host would wait. Where a stream can, work goes on being enqueued. Who overwrites has nothing yet
-// that another thread might see.
+// Says whether the host would wait. Who overwrites has nothing yet that another thread might see.
 bool Residency::are_on_their_way(std::span<const Want> wants, Tier tier) const {
   const Lock lock(mutex_);
   const auto overwrites = [](const Want& want) { return !want.resident->late && want.access == Access::kOverwrite; };
   if (std::any_of(wants.begin(), wants.end(), overwrites)) return false;
-  return std::any_of(wants.begin(), wants.end(), [&](const Want& want) {
-    const auto& move = want.resident->move;
-    return move && move->to == tier && !move->ticket.done() &&
-           (tier != hierarchy_.compute_tier() || !move->ticket.has_points());
-  });
+  return std::any_of(wants.begin(), wants.end(), [&](const Want& want) { return is_coming(want, tier); });
 }
 
 bool Residency::is_late(const LateUpdate& update) const {

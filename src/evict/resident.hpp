@@ -81,7 +81,7 @@ struct Resident : Pooled {
   bool kept = false;          // holds a pin of its own on the compute tier for as long as it lives
   bool dying = false;         // goes when the last pin does
   bool is_gradient = false;   // no chunk, but a final gradient that stays where it was made: counts as one
-  bool is_table = false;      // a list of embedding tables: looked up and updated on the cpu tier
+  bool is_table = false;      // a list of embedding tables, or what their gradient is added up from: see mark_table
   bool retired = false;       // a chunk whose engine is gone: goes with its last tenant
   chunk::ListKind list = chunk::ListKind::kParam;
   std::int64_t update_index = -1;  // a chunk's place in the update

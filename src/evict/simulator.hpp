@@ -19,7 +19,7 @@
 #include "evict/content_kind.hpp"
 #include "evict/edge.hpp"
 #include "evict/eviction_policy.hpp"
-#include "evict/move_lanes.hpp"
+#include "evict/move_rates.hpp"
 #include "evict/pass_script.hpp"
 
 namespace asterias::evict {

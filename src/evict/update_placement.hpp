@@ -18,7 +18,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "evict/move_lanes.hpp"
+#include "evict/move_rates.hpp"
 #include "evict/pass_script.hpp"
 #include "evict/simulator.hpp"
 

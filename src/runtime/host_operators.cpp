@@ -26,10 +26,14 @@ bool has_plain_bytes(const at::Tensor& tensor) {
   return !c10::impl::cow::is_cow_data_ptr(storage->_mutable_data_ptr_no_checks());
 }
 
+bool is_pinned_above(const Runtime& runtime, const at::Tensor& tensor) {
+  const auto* slot = StorageSlot::of(tensor);
+  return slot && slot->resident() && runtime.residency().is_pinned(slot->resident(), runtime.compute_tier());
+}
+
 // Who holds a pin writes on the compute tier, and says so once.
 bool has_pointers(const Runtime& runtime, const at::Tensor& tensor) {
-  return lies_in_a_table(tensor) &&
-         runtime.residency().is_pinned(StorageSlot::of(tensor)->resident(), runtime.compute_tier());
+  return lies_in_a_table(tensor) && is_pinned_above(runtime, tensor);
 }
 
 // What CPU tensors hold on the cpu tier, the card's included.
@@ -68,6 +72,20 @@ bool lies_on_host(const Runtime& runtime, const at::Tensor& tensor) {
   return !block || block->pool()->tier() != runtime.compute_tier();
 }
 
+bool is_gradient_of_a_table(const at::Tensor& tensor) {
+  return lies_in_a_table(tensor) && !StorageSlot::of(tensor)->resident()->is_chunk;
+}
+
+// As autograd adds up what reaches one parameter from several operators, which rounds alike on every device.
+bool sums_gradients(const Runtime& runtime, const OperatorInfo& info, c10::ArrayRef<c10::IValue> arguments) {
+  if (arguments.size() != 3 || !arguments[0].isTensor() || !arguments[1].isTensor()) return false;
+  const at::Tensor& sum = arguments[0].toTensor();
+  const at::Tensor& term = arguments[1].toTensor();
+  if (!is_gradient_of_a_table(sum) && !is_gradient_of_a_table(term)) return false;
+  if (info.uses[0] == Use::kWrite && is_pinned_above(runtime, sum)) return false;
+  return sum.sizes() == term.sizes() && sum.scalar_type() == term.scalar_type() && arguments[2].toScalar().equal(1);
+}
+
 at::Tensor of_computing_device(const Runtime& runtime, const at::Tensor& host) {
   if (auto tensor = StorageSlot::adopt_host(runtime.shared_residency(), host, runtime.device()); tensor.defined())
     return tensor;
@@ -83,14 +101,18 @@ at::Tensor of_computing_device(const Runtime& runtime, const at::Tensor& host) {
 
 bool runs_on_host(const Runtime& runtime, const OperatorInfo& info, c10::ArrayRef<c10::IValue> arguments) {
   if (info.on_tables == OnTables::kNone || !runtime.has_tables()) return false;
-  bool is_on_table = info.on_tables == OnTables::kGradient;
+  bool is_on_table = false;
   for (const auto& argument : arguments) {
     if (!argument.isTensor() || !argument.toTensor().defined()) continue;
     const at::Tensor& tensor = argument.toTensor();
     if (!has_plain_bytes(tensor) || !runtime.serves(tensor.device()) || has_pointers(runtime, tensor)) return false;
     is_on_table |= lies_in_a_table(tensor);
   }
-  return is_on_table && (info.on_tables != OnTables::kInPlace || lies_on_host(runtime, arguments[0].toTensor()));
+  if (info.on_tables == OnTables::kGradient) return true;
+  if (info.on_tables == OnTables::kLookUp || !is_on_table) return is_on_table;
+  const bool is_in_place = info.uses[0] == Use::kWrite;
+  if (is_in_place && lies_on_host(runtime, arguments[0].toTensor())) return true;
+  return info.on_tables == OnTables::kSum && sums_gradients(runtime, info, arguments);
 }
 
 void run_on_host(const std::shared_ptr<Runtime>& runtime, const c10::OperatorHandle& op, const OperatorInfo& info,
@@ -114,6 +136,8 @@ void run_on_host(const std::shared_ptr<Runtime>& runtime, const c10::OperatorHan
     const auto found = std::find_if(viewed.begin(), viewed.end(), is_same);
     output = found != viewed.end() ? arguments[static_cast<std::size_t>(found - viewed.begin())]
                                    : c10::IValue(of_computing_device(*runtime, output.toTensor()));
+    if (info.on_tables == OnTables::kGradient || info.on_tables == OnTables::kSum)
+      if (const auto* slot = StorageSlot::of(output.toTensor())) runtime->residency().mark_table(slot->resident());
   }
   torch::jit::drop(stack, info.uses.size());
   for (auto& output : host) torch::jit::push(stack, std::move(output));

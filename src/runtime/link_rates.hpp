@@ -3,7 +3,7 @@
 // Threading: a pure function. Units: bytes per second.
 #pragma once
 
-#include "evict/move_lanes.hpp"
+#include "evict/move_rates.hpp"
 #include "runtime/config.hpp"
 
 namespace asterias::runtime {

@@ -41,7 +41,8 @@ const std::unordered_set<std::string>& metadata_operators() {
 OnTables on_tables(const std::string& name) {
   if (name == "aten::embedding") return OnTables::kLookUp;
   if (name == "aten::embedding_dense_backward") return OnTables::kGradient;
-  return name == "aten::copy_" || name == "aten::add_" ? OnTables::kInPlace : OnTables::kNone;
+  if (name == "aten::copy_") return OnTables::kCopy;
+  return name == "aten::add" || name == "aten::add_" ? OnTables::kSum : OnTables::kNone;
 }
 
 bool holds_tensors(const c10::Argument& argument) { return argument.type()->str().find("Tensor") != std::string::npos; }

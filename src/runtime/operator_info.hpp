@@ -23,7 +23,8 @@ enum class OnTables : std::uint8_t {
   kNone,
   kLookUp,    // reads rows
   kGradient,  // makes the whole table's gradient
-  kInPlace    // copies or adds whole tensors
+  kCopy,      // copies whole tensors
+  kSum        // adds whole tensors
 };
 
 struct OperatorInfo {
