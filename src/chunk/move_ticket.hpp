@@ -77,7 +77,7 @@ class MoveTicket {
   // REQUIRES: !done().
   void wait_until(const std::function<bool()>& holds) const {
     for (const auto& ticket : tickets_)
-      if (!ticket.done()) return ticket.wait_until(holds);
+      while (!ticket.done() && !holds()) ticket.wait_until([&] { return holds() || ticket.done(); });
   }
 
   // Blocks until every transfer has ended, then throws the first error.

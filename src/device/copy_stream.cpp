@@ -18,9 +18,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What is waited for waits at most so long for what nobody waits for. Smaller ones cost wake-ups.
+// What is waited for waits at most for one piece of what nobody waits for; smaller ones cost wake-ups.
 constexpr std::uint64_t kPiecesPerSecond = 1000;
 constexpr std::size_t kLeastPieceBytes = 256 * kKiB;
+
+std::size_t piece_bytes_at(std::uint64_t bytes_per_second) {
+  return std::max<std::size_t>(kLeastPieceBytes, round_up(bytes_per_second / kPiecesPerSecond, kKiB));
+}
 
 }  // namespace
 
@@ -50,8 +54,7 @@ class CopyStream::Line {
     bool is_last() const { return offset + bytes == copy->bytes; }
   };
 
-  explicit Line(std::uint64_t rate)
-      : bytes_per_second_(rate), piece_bytes_(std::max<std::size_t>(kLeastPieceBytes, rate / kPiecesPerSecond)) {}
+  explicit Line(std::uint64_t rate) : bytes_per_second_(rate), piece_bytes_(piece_bytes_at(rate)) {}
 
   void push(const std::shared_ptr<Copy>& copy) {
     const std::lock_guard lock(mutex_);

@@ -2,7 +2,7 @@
 //
 // The simulated accelerator's link is one CopyStream per direction. With a declared bandwidth a copy is real and then
 // held back until the time the declared link would have taken (deadlines on one clock, so idle time is not saved up).
-// What is waited for goes first: a copy is made in pieces of a millisecond, between which another may pass it.
+// What is waited for goes first: with a declared bandwidth a copy is made in pieces, between which another may pass it.
 //
 // Threading: thread-safe; one worker thread. Units: bytes, bytes per second.
 #pragma once

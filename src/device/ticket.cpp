@@ -114,7 +114,8 @@ Ticket::~Ticket() {
   if (state_) state_->wait();
 }
 
-bool Ticket::done() const noexcept { return !state_ || state_->done.load(std::memory_order_acquire); }
+// In one order with `num_waiting`: who does not see the end is seen waiting.
+bool Ticket::done() const noexcept { return !state_ || state_->done.load(); }
 
 Ticket::Clock::time_point Ticket::started_at() const noexcept { return state_->started_at; }
 Ticket::Clock::time_point Ticket::ended_at() const noexcept { return state_->ended_at; }
@@ -126,8 +127,8 @@ void Ticket::hurry() const noexcept {
 }
 
 void Ticket::wait_until(const std::function<bool()>& holds) const {
-  while (!holds() && state_ && state_->pass_time()) continue;
-  if (!holds()) ends.wait_until(holds);
+  while (!holds())
+    if (!state_ || !state_->pass_time()) return ends.wait_until(holds);
 }
 
 void Ticket::wait() {

@@ -320,6 +320,7 @@ void Residency::pin_all(std::span<const Want> wants, Tier tier, Traced traced) {
 // REQUIRES: all are pinned. After an exception none is.
 void Residency::bring(std::span<const Want> wants, Tier tier) {
   start_bringing(wants, tier);
+  while (wait_for_an_end(wants, tier)) continue;
   finish_bringing(wants, tier);
 }
 

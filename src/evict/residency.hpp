@@ -17,8 +17,7 @@
 //     the accelerator had been handed on already.
 //
 // Threading: thread-safe under one lock, held while waiting for a move; transfers complete without it. A late update is
-// computed by the thread that needs it first, or waits for something else while one could be; whoever needs another's
-// waits.
+// computed by the thread that needs it first, or waits for something else meanwhile; who needs another thread's waits.
 // Units: bytes; moments; nanoseconds.
 #pragma once
 

@@ -340,8 +340,7 @@ void Residency::let_go_of_used() {
     if (!next) continue;
     if (next->tier > used.tier)
       timeline_.go_back(ahead_[index_of(next->tier)], next->at);  // fetch_ahead may bring it down from now on
-    else if (!used.key.is_chunk() && activations_ == ActivationPlacement::kOffload)
-      offload(found->second, *next);
+    if (!used.key.is_chunk() && activations_ == ActivationPlacement::kOffload) offload(found->second, *next);
   }
   if (activations_ == ActivationPlacement::kOffload) await_departures(look_ahead_ * needs_.largest_resident);
 }

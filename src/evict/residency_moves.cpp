@@ -114,7 +114,7 @@ bool Residency::follow(Resident* resident) {
   followed_.push_back({ticket, edge_between(move.from, move.to), move.record});
   Copy& source = resident->on(move.from);
   transition(source.state, CopyState::kCurrent);
-  source.reader = ticket;  // the link keeps its order, so earlier readers will have ended, too
+  source.reader = ticket;  // a card's link keeps its order, so earlier readers will have ended, too
   become_current(resident, move.to);
   return true;
 }

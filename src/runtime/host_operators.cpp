@@ -82,7 +82,8 @@ bool sums_gradients(const Runtime& runtime, const OperatorInfo& info, c10::Array
   const at::Tensor& sum = arguments[0].toTensor();
   const at::Tensor& term = arguments[1].toTensor();
   if (!is_gradient_of_a_table(sum) && !is_gradient_of_a_table(term)) return false;
-  if (info.uses[0] == Use::kWrite && is_pinned_above(runtime, sum)) return false;
+  if (is_pinned_above(runtime, sum) || is_pinned_above(runtime, term)) return false;
+  if (info.uses[0] == Use::kWrite && !StorageSlot::of(sum)) return false;  // nothing would bring it back
   return sum.sizes() == term.sizes() && sum.scalar_type() == term.scalar_type() && arguments[2].toScalar().equal(1);
 }
 
@@ -110,8 +111,9 @@ bool runs_on_host(const Runtime& runtime, const OperatorInfo& info, c10::ArrayRe
   }
   if (info.on_tables == OnTables::kGradient) return true;
   if (info.on_tables == OnTables::kLookUp || !is_on_table) return is_on_table;
-  const bool is_in_place = info.uses[0] == Use::kWrite;
-  if (is_in_place && lies_on_host(runtime, arguments[0].toTensor())) return true;
+  const at::Tensor& first = arguments[0].toTensor();
+  const bool is_partial_sum = info.on_tables == OnTables::kSum && is_gradient_of_a_table(first);
+  if (info.uses[0] == Use::kWrite && !is_partial_sum && lies_on_host(runtime, first)) return true;
   return info.on_tables == OnTables::kSum && sums_gradients(runtime, info, arguments);
 }
 

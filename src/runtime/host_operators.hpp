@@ -2,7 +2,7 @@
 // the rows that are looked up cross the link.
 //
 // A table is the weight of a torch::nn::Embedding without sparse gradients. Where it is used otherwise, as a tied head
-// does, it goes up as any parameter.
+// does, it goes up as any parameter; what reaches its gradient from there comes down and is added here.
 //
 // Threading: thread-safe, as operators are.
 #pragma once

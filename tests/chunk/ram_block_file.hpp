@@ -1,4 +1,4 @@
-// A drive in memory: transfers run on a thread of their own, in order, and the capacity is hard.
+// A drive in memory: transfers run on a thread of their own, and the capacity is hard.
 //
 // Not for faults: tests/device/faulty_file_calls.hpp injects those below a real file.
 //

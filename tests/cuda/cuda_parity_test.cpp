@@ -146,6 +146,28 @@ CATCH_TEST_CASE("with tables in DRAM training on a card has the bits of plain li
   CATCH_CHECK(difference(train_plain(test, clipped(), kSteps), train_engine(test, config, kSteps).outcome) == "");
 }
 
+// Tensors that are no residents, too, and so have no bytes in DRAM that would come back.
+CATCH_TEST_CASE("what a program adds up of the gradient of a table in DRAM is on the card", "[cuda]") {
+  static constexpr std::int64_t kRows = 2000, kWidth = 64;
+  const OnCard here;
+  auto config = on_card(adamw_config(), 64 * kMiB);
+  config.use_cpu_embedding = true;
+  auto [engine, optimizer] = initialize_engine([] { return torch::nn::Embedding(kRows, kWidth); }, config);
+  const auto row = torch::zeros({kWidth}, case_device), whole = torch::zeros({kRows, kWidth}, case_device);
+  torch::Tensor gradient;
+  engine.module()->weight.register_hook([&](const torch::Tensor& part) {
+    const torch::NoGradGuard no_grad;
+    row.add_(part[3]);
+    whole.add_(part);
+    whole.add_(part, 2);
+    gradient = part.cpu();
+  });
+  engine.backward(engine(torch::full({8}, 3, torch::kLong).to(case_device)).pow(2).sum());
+  CATCH_REQUIRE(gradient[3].abs().sum().item<double>() > 0);
+  CATCH_CHECK(torch::equal(row.cpu(), gradient[3]));
+  CATCH_CHECK(torch::equal(whole.cpu(), gradient + 2 * gradient));
+}
+
 CATCH_TEST_CASE("a table in DRAM may be larger than the card", "[parity]") {
   static constexpr std::int64_t kRows = 40000;  // of 64 numbers: 10.2 MB
   const OnCard here;

@@ -115,6 +115,50 @@ CATCH_TEST_CASE("waiting hurries the transfer", "[device]") {
   }
 }
 
+// Ends when time has passed so often, which is when somebody blocks.
+class TimedTransfer final : public Ticket::Queued {
+ public:
+  explicit TimedTransfer(int num_left) : num_left_(num_left) {}
+  void hurry() noexcept override { ++num_hurries; }
+  bool pass_time() noexcept override {
+    if (--num_left_ == 0) promise.complete();
+    return true;
+  }
+  int num_hurries = 0;
+  Ticket::Promise promise;
+
+ private:
+  int num_left_;
+};
+
+CATCH_TEST_CASE("who blocks lets time pass where no other thread does", "[device]") {
+  const auto transfer = std::make_shared<TimedTransfer>(3);
+  transfer->promise.tell_when_awaited(transfer);
+  Ticket ticket = transfer->promise.ticket();
+  int num_asked = 0;
+  ticket.wait_until([&] { return ++num_asked == 3; });  // time has passed twice
+  CATCH_CHECK(num_asked == 3);
+  CATCH_CHECK_FALSE(ticket.done());
+  CATCH_CHECK(transfer->num_hurries == 0);
+  ticket.wait();
+  CATCH_CHECK(ticket.done());
+  CATCH_CHECK(transfer->num_hurries == 1);
+}
+
+CATCH_TEST_CASE("the end of any transfer wakes who waits until something holds", "[device]") {
+  for (int round = 0; round < 200; ++round) {
+    Ticket::Promise awaited, other;
+    Ticket ticket = awaited.ticket(), ends_first = other.ticket();
+    std::thread completer([&] { other.complete(); });
+    ticket.wait_until([&] { return ends_first.done(); });
+    CATCH_REQUIRE(ends_first.done());
+    CATCH_REQUIRE_FALSE(ticket.done());
+    completer.join();
+    awaited.complete();
+    ticket.wait_until([&] { return ticket.done(); });  // at once
+  }
+}
+
 CATCH_TEST_CASE("a transfer that is gone needs no hurry", "[device]") {
   Ticket ticket;
   ticket.hurry();

@@ -35,14 +35,60 @@ CATCH_TEST_CASE("hollow tiers: a ticket is done when the clock has reached its e
   CATCH_CHECK(clock.now_ns() == 1120);
 }
 
-CATCH_TEST_CASE("hollow tiers: who waits moves the clock, and ends what ended before", "[evict]") {
+CATCH_TEST_CASE("hollow tiers: who waits moves the clock, and passes what nobody waits for", "[evict]") {
   SimulatedClock clock(three_tiers().rates);
-  auto first = clock.transfer(Edge::kNvmeRead, 100), second = clock.transfer(Edge::kNvmeWrite, 50);
+  auto first = clock.transfer(Edge::kNvmeRead, 100), second = clock.transfer(Edge::kNvmeWrite, 50),
+       link = clock.transfer(Edge::kH2d, 70);
+  clock.work(20);
   second.wait();  // the drive does one thing after the other
+  CATCH_CHECK(clock.now_ns() == 70);
+  CATCH_CHECK_FALSE(first.done());
+  CATCH_CHECK(link.done());
+  first.wait();  // goes on where it was
   CATCH_CHECK(clock.now_ns() == 150);
+}
+
+CATCH_TEST_CASE("hollow tiers: to hurry takes no time, and keeps its order", "[evict]") {
+  SimulatedClock clock(three_tiers().rates);
+  const auto first = clock.transfer(Edge::kH2d, 100), second = clock.transfer(Edge::kH2d, 50),
+             third = clock.transfer(Edge::kH2d, 10);
+  third.hurry();
+  second.hurry();
+  CATCH_CHECK(clock.now_ns() == 0);
+  clock.work(10);
+  CATCH_CHECK(third.done());
+  clock.work(49);
+  CATCH_CHECK_FALSE(second.done());
+  clock.work(1);
+  CATCH_CHECK(second.done());
+  third.hurry();  // is over
+  clock.work(99);
+  CATCH_CHECK_FALSE(first.done());
+  clock.work(1);
   CATCH_CHECK(first.done());
-  first.wait();
-  CATCH_CHECK(clock.now_ns() == 150);
+}
+
+CATCH_TEST_CASE("hollow tiers: who waits for any end gets the next one", "[evict]") {
+  auto rates = three_tiers().rates;
+  rates.of(Edge::kD2h).latency_ns = 25;
+  SimulatedClock clock(rates);
+  const auto up = clock.transfer(Edge::kH2d, 100), down = clock.transfer(Edge::kD2h, 10),
+             read = clock.transfer(Edge::kNvmeRead, 30);
+  up.wait_until([&] { return up.done() || down.done() || read.done(); });
+  CATCH_CHECK(clock.now_ns() == 30);
+  CATCH_CHECK(read.done());
+  up.wait_until([&] { return up.done() || down.done(); });
+  CATCH_CHECK(clock.now_ns() == 35);
+  up.wait_until([&] { return up.done(); });
+  CATCH_CHECK(clock.now_ns() == 100);
+}
+
+CATCH_TEST_CASE("hollow tiers: who waits for a move of several transfers gets the end of the last", "[evict]") {
+  SimulatedClock clock(three_tiers().rates);
+  chunk::MoveTicket move(clock.transfer(Edge::kNvmeRead, 10));
+  move.add(clock.transfer(Edge::kNvmeRead, 20));
+  move.wait_until([&] { return move.done(); });
+  CATCH_CHECK(clock.now_ns() == 30);
 }
 
 CATCH_TEST_CASE("hollow tiers: nobody waits for a ticket for ever", "[evict]") {

@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "evict/hollow_tiers.hpp"
 #include "tests/evict/residency_rig.hpp"
 
 namespace asterias::evict::tests {
@@ -495,6 +496,45 @@ CATCH_TEST_CASE("residency: departures count in the need of the tier below", "[e
   CATCH_CHECK(rig.residency->needs().working_set[1] == 2 * kPage);
   CATCH_CHECK(rig.reads(a, 1));
   CATCH_CHECK(rig.residency->needs().working_set[1] == 4 * kPage);
+}
+
+// Ten pages go up, a moment's fetch is on its way from the drive at once, and each of the three takes three times a
+// page's way up: one after another they come meanwhile.
+CATCH_TEST_CASE("residency: while one waits, what is foretold goes on", "[evict]") {
+  SimulatedTiers tiers;
+  tiers.levels = {Tier::kGpu, Tier::kCpu, Tier::kNvme};
+  tiers.room = {10 * kPage, 32 * kPage, UINT64_MAX};
+  tiers.rates.of(Edge::kH2d).bytes_per_second = 1e9;
+  tiers.rates.of(Edge::kNvmeRead).bytes_per_second = 1e9 / 3;
+  const auto clock = std::make_shared<SimulatedClock>(tiers.rates);
+  Residency residency(make_hollow_tiers(tiers, clock), make_next_use_policy(), /*look_ahead=*/1);
+  std::vector<Resident*> chunks{residency.make_chunk(chunk::ListKind::kParam, 10 * kPage, -1)};
+  for (int i = 0; i < 3; ++i) chunks.push_back(residency.make_chunk(chunk::ListKind::kParam, kPage, -1));
+  const auto use = [&](Resident* chunk, Tier tier, Access access) {
+    const Want want{chunk, access};
+    residency.acquire({&want, 1}, tier);
+    residency.release({&want, 1}, tier);
+  };
+  for (Resident* chunk : chunks) use(chunk, Tier::kCpu, Access::kOverwrite);
+  const auto begin = [&] {  // the large one in DRAM, the others on the drive
+    residency.evict_all();
+    residency.allocate(32 * kPage, Tier::kCpu) = {};
+    use(chunks[0], Tier::kCpu, Access::kRead);
+    residency.with_timeline([](Timeline& timeline) { timeline.begin_pass(7); });
+  };
+  begin();
+  for (std::size_t at = 0; at < chunks.size(); ++at) {
+    residency.begin_operator("use", at);
+    use(chunks[at], Tier::kGpu, Access::kRead);
+  }
+  residency.with_timeline([](Timeline& timeline) { timeline.end_pass(); });
+  begin();
+  residency.begin_operator("use", 0);
+  for (std::size_t at = 1; at < chunks.size(); ++at) CATCH_REQUIRE_FALSE(chunks[at]->on(Tier::kCpu).is_readable());
+  const std::uint64_t start_ns = clock->now_ns();
+  use(chunks[0], Tier::kGpu, Access::kRead);
+  CATCH_CHECK(clock->now_ns() - start_ns == 10 * kPage);
+  for (std::size_t at = 1; at < chunks.size(); ++at) CATCH_CHECK(chunks[at]->on(Tier::kCpu).is_readable());
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "
   const auto early = simulate(build(true), tiers, make_next_use_policy());
   CATCH_CHECK(at_step.times.slowest_ns() == early.times.slowest_ns());
   CATCH_CHECK(at_step.times.step_ns > at_step.times.slowest_ns() * 15 / 10);
-  CATCH_CHECK(early.times.step_ns < at_step.times.step_ns * 90 / 100);
+  CATCH_CHECK(early.times.step_ns < early.times.slowest_ns() * 15 / 10);
   CATCH_CHECK(early.times.work_ns() == at_step.times.work_ns());
   CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
 }
@@ -265,7 +265,8 @@ CATCH_TEST_CASE("simulator: who waits for what was put off has others computed m
     const auto at_step = simulate(script, tiers, make_next_use_policy());
     tiers.puts_off_updates = true;
     const auto late = simulate(script, tiers, make_next_use_policy());
-    CATCH_CHECK(late.times.step_ns < at_step.times.step_ns * 95 / 100);
+    CATCH_CHECK(at_step.times.step_ns > at_step.times.slowest_ns() * 15 / 10);
+    CATCH_CHECK(late.times.step_ns < late.times.slowest_ns() * 15 / 10);
     CATCH_CHECK(late.moved_bytes == at_step.moved_bytes);  // no old parameters go up
   }
 }
@@ -301,7 +302,7 @@ CATCH_TEST_CASE("simulator: with a drive below, too, gradients go down once", "[
   const auto [params, grads] = add_layers(builder, kLayers, Tier::kCpu, 1000, {ContentKind::kExpAvg});
   for (const auto param : params) builder.run(3 * kBytes, {param});
   for (std::uint64_t layer = kLayers; layer-- > 0;) builder.run(3 * kBytes, {params[layer]}, {grads[layer]});
-  const auto tiers = with_drive(two_tiers(8 * kBytes, kByteAtNs, kByteAtNs), 12 * kBytes);
+  const auto tiers = with_drive(two_tiers(8 * kBytes, kByteAtNs, kByteAtNs), 14 * kBytes);
   // One that has not come down when step() returns counts in the next.
   CATCH_CHECK(simulate(builder.script(), tiers, make_next_use_policy()).moved(Edge::kD2h) <= (kLayers + 1) * kBytes);
 }

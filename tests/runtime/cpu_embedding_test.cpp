@@ -34,13 +34,14 @@ struct LookUpImpl : torch::nn::Module {
   }
   torch::Tensor forward(const torch::Tensor& ids) {
     auto x = table(ids);
+    if (is_looked_up_twice) x = x + table((ids + 1) % kRows);
     for (auto& layer : layers) x = torch::tanh(layer(x));
     return is_tied ? torch::matmul(x, table->weight.t()) : x;
   }
 
   torch::nn::Embedding table{nullptr};
   std::vector<torch::nn::Linear> layers;
-  bool is_tied = false;
+  bool is_tied = false, is_looked_up_twice = false;
 };
 TORCH_MODULE(LookUp);
 
@@ -136,6 +137,30 @@ CATCH_TEST_CASE_METHOD(OneThread, "what a loop may do with a table has the same 
         },
         loop);
   }
+  CATCH_SECTION("two look-ups, and a head tied to it besides") {
+    for (const bool is_tied : {false, true})
+      check_same_bits(
+          config,
+          [&] {
+            LookUp module;
+            module->is_looked_up_twice = true;
+            module->is_tied = is_tied;
+            return module;
+          },
+          loop);
+  }
+  CATCH_SECTION("a gradient that is used within the pass") {
+    check_same_bits(config, make, [](auto& run) {
+      for (int i = 0; i < kSteps; ++i) {
+        run.optimizer.zero_grad();
+        const auto weight = run.module->table->weight;
+        const auto rows = torch::embedding(weight, ids_of(i));
+        const auto grad = torch::autograd::grad({rows.pow(2).sum()}, {weight}, {}, true, true)[0];
+        run.backward((grad + weight.detach()).pow(2).mean() + run(ids_of(i)).mean());
+        run.optimizer.step();
+      }
+    });
+  }
   CATCH_SECTION("a frozen table") {
     check_same_bits(
         config,
@@ -187,6 +212,24 @@ CATCH_TEST_CASE_METHOD(OneThread, "a table on the cpu tier does not cross the li
   CATCH_CHECK(below.stats.h2d_bytes > 0);  // its rows
   CATCH_CHECK(below.stats.h2d_bytes == below.plan.predicted_h2d_bytes);
   CATCH_CHECK(below.stats.d2h_bytes == below.plan.predicted_d2h_bytes);
+}
+
+CATCH_TEST_CASE_METHOD(OneThread, "the gradient of a table with a tied head is added up on the cpu tier",
+                       "[cpu_embedding]") {
+  auto config = on_host(adamw_config());
+  const auto tied = [] {
+    LookUp module;
+    module->is_tied = true;
+    return module;
+  };
+  const auto above = run_engine(simulated(config, kAmple), tied, loop);
+  // The table goes up for its head, and the head's gradient comes down; their sum stays where it was made.
+  CATCH_CHECK(above.stats.h2d_bytes >= kTableBytes);
+  CATCH_CHECK(above.stats.h2d_bytes < 2 * kTableBytes);
+  CATCH_CHECK(above.stats.d2h_bytes >= kTableBytes);
+  CATCH_CHECK(above.stats.d2h_bytes < 2 * kTableBytes);
+  config.placement.activations = ActivationPlacement::kKeep;
+  check_same_bits(config, tied, loop);
 }
 
 CATCH_TEST_CASE_METHOD(OneThread, "a wrong id is torch's error on the cpu tier, too, and harms nothing",
