@@ -29,7 +29,7 @@ class AwaitedFirst {
   const std::shared_ptr<Request>& front() const { return awaited_.empty() ? others_.front() : awaited_.front(); }
 
   // REQUIRES: it has not stood here before.
-  void push(const std::shared_ptr<Request>& request) {
+  void push_back(const std::shared_ptr<Request>& request) {
     request->place.at = others_.insert(others_.end(), request);
     request->place.is_in_line = true;
   }

@@ -72,7 +72,7 @@ Ticket BlockQueue::push(bool is_write, std::byte* memory, std::uint64_t offset, 
   Ticket ticket = request->promise.ticket();
   {
     const std::lock_guard lock(mutex_);
-    requests_.push(request);
+    requests_.push_back(request);
   }
   changed_.notify_all();  // a request of many blocks is many workers' work
   return ticket;

@@ -25,7 +25,6 @@ class CopyStream final : public CopyQueue {
 
  private:
   class Copy;
-  class Line;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -1,9 +1,11 @@
 #include "device/cuda_link_queue.hpp"
 
+#include <deque>
 #include <exception>
 #include <thread>
 #include <utility>
 
+#include "base/node_pool.hpp"
 #include "device/work_queue.hpp"
 
 namespace asterias::device {
@@ -39,8 +41,9 @@ struct CudaLinkQueue::State {
   const std::shared_ptr<const CudaDevice> device;
   const char* const what;
   CudaStream stream;
-  WorkQueue<Copy> queue;  // whose lock also makes tickets stand in the stream's order
-  std::thread worker;     // the last member: it starts when the others are there
+  WorkQueue<std::pmr::deque<Copy>> queue{
+      std::pmr::deque<Copy>(node_pool())};  // whose lock also makes tickets stand in the stream's order
+  std::thread worker;                       // the last member: it starts when the others are there
 };
 
 CudaLinkQueue::State::~State() {
@@ -54,7 +57,12 @@ SharedPoint CudaLinkQueue::State::enqueue(std::byte* to, const std::byte* from, 
 }
 
 void CudaLinkQueue::State::work() {
-  for (Copy copy; queue.take(copy);) {
+  Copy copy;
+  const auto take_first = [&](auto& copies) {
+    copy = std::move(copies.front());
+    copies.pop_front();
+  };
+  while (queue.take(take_first)) {
     copy.promise.begin();
     std::exception_ptr error = wait_for_end(copy);
     copy.point.reset();
@@ -85,7 +93,7 @@ Ticket CudaLinkQueue::copy(std::byte* to, const std::byte* from, std::size_t byt
 }
 
 void CudaLinkQueue::wait_for(const SharedPoint& point) {
-  state_->queue.exclude([&] { state_->stream.wait_for(point); });
+  state_->queue.exclude([&](auto&) { state_->stream.wait_for(point); });
 }
 
 }  // namespace asterias::device

@@ -1,42 +1,42 @@
-// What one thread takes in the order in which others have handed it over, until the queue is closed and empty.
+// What one thread takes from a line in which others have placed it, until the queue is closed and the line empty.
 //
 // Threading: thread-safe; one thread takes.
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <utility>
 
-#include "base/node_pool.hpp"
-
 namespace asterias::device {
 
-template <class Item>
+// `Line` has empty() and push_back().
+template <class Line>
 class WorkQueue {
  public:
+  explicit WorkQueue(Line line = Line()) : line_(std::move(line)) {}
+
   // Hands over what `make()` returns. It runs under the lock, so items stand in the order in which they were made.
   template <class Make>
   void push(const Make& make) {
     const std::lock_guard lock(mutex_);
-    items_.push_back(make());
+    line_.push_back(make());
     changed_.notify_one();
   }
 
-  // Runs `action()` while nobody hands over.
+  // Runs `action(line)` while nobody hands over or takes.
   template <class Action>
   void exclude(const Action& action) {
     const std::lock_guard lock(mutex_);
-    action();
+    action(line_);
   }
 
-  // Waits for the next item and moves it into `item`. False: nothing is left, and nothing will come.
-  bool take(Item& item) {
+  // Waits until something stands in line and runs `take(line)`. False: nothing is left, and nothing will come.
+  template <class Take>
+  bool take(const Take& take) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return is_closed_ || !items_.empty(); });
-    if (items_.empty()) return false;
-    item = std::move(items_.front());
-    items_.pop_front();
+    changed_.wait(lock, [this] { return is_closed_ || !line_.empty(); });
+    if (line_.empty()) return false;
+    take(line_);
     return true;
   }
 
@@ -49,7 +49,7 @@ class WorkQueue {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::pmr::deque<Item> items_{node_pool()};
+  Line line_;
   bool is_closed_ = false;
 };
 

@@ -75,7 +75,7 @@ device::Ticket SimulatedClock::transfer(Edge edge, std::uint64_t bytes) {
   const auto transfer = std::make_shared<Transfer>(*this, lane, transfer_ns(rate, bytes), rate.latency_ns);
   transfer->promise.tell_when_awaited(transfer);
   auto ticket = transfer->promise.ticket();
-  lane.push(transfer);
+  lane.push_back(transfer);
   wait_until(now_ns_);
   return ticket;
 }

@@ -17,7 +17,7 @@ CATCH_TEST_CASE("awaited first: what is waited for goes first, each kind in its 
   AwaitedFirst<Request> line;
   CATCH_CHECK(line.empty());
   std::vector<std::shared_ptr<Request>> requests;
-  for (int i = 0; i < 5; ++i) line.push(requests.emplace_back(std::make_shared<Request>(i)));
+  for (int i = 0; i < 5; ++i) line.push_back(requests.emplace_back(std::make_shared<Request>(i)));
   for (const int hurried : {3, 1, 3}) line.hurry(*requests[static_cast<std::size_t>(hurried)]);
   const auto take = [&] {
     const auto first = line.front();
@@ -36,7 +36,7 @@ CATCH_TEST_CASE("awaited first: what stands in line is held, and nothing else", 
   AwaitedFirst<Request> line;
   auto request = std::make_shared<Request>(1);
   const std::weak_ptr<Request> watched = request;
-  line.push(request);
+  line.push_back(request);
   request.reset();
   CATCH_REQUIRE_FALSE(watched.expired());
   line.erase(*line.front());
