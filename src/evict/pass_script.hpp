@@ -56,15 +56,15 @@ struct PassScript {
     std::uint64_t bytes = 0;  // of kUnmovable: all there is now
   };
 
-  // How long the thread worked from one boundary to the next, waiting left out.
+  // How long the thread worked from one boundary to the next, waiting left out: until the third time as it was measured
+  // last, then the mean without the first two. In the first step all is new; in the second, what its update has made.
   struct Work {
     std::uint64_t hash = 0;  // of the operator
     std::uint64_t ns = 0;
-    std::uint32_t count = 0;  // of times it was measured; the first does not count once there is a second
+    std::uint32_t count = 0;  // of times it was measured
 
-    // Takes the mean.
     void measure(std::uint64_t measured_ns) {
-      const double weight = ++count > 2 ? 1.0 / (count - 1) : 1.0;
+      const double weight = ++count > 3 ? 1.0 / (count - 2) : 1.0;
       ns = static_cast<std::uint64_t>((1 - weight) * static_cast<double>(ns) +
                                       weight * static_cast<double>(measured_ns));
     }

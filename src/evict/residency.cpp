@@ -173,7 +173,10 @@ void Residency::destroy(Resident* resident) {
   stop_awaiting(resident);
   drop_all(resident);
   if (resident->shadow) destroy(resident->shadow);
-  if (resident->shadow_of) resident->shadow_of->shadow = nullptr;
+  if (resident->shadow_of) {
+    resident->shadow_of->shadow = nullptr;
+    shadow_bytes_ -= resident->bytes;
+  }
   if (resident->blank) blank_bytes_ -= resident->bytes;
   if (const auto named = by_key_.find(resident->key.value()); named != by_key_.end() && named->second == resident)
     by_key_.erase(named);

@@ -69,6 +69,7 @@ struct ResidencyStats {
   std::uint64_t evictions_dirty = 0;
   std::uint64_t fetches = 0;
   std::uint64_t prefetch_hits = 0;
+  std::uint64_t most_shadow_bytes = 0;  // at once, wherever they lay
 
   std::uint64_t moved(Edge edge) const { return moved_bytes[static_cast<std::size_t>(edge)]; }
   std::uint64_t stalled(Edge edge) const { return stall_ns[static_cast<std::size_t>(edge)]; }
@@ -167,7 +168,7 @@ class Residency {
   bool await_for_shadows(std::span<const Want> wants);
   // Gives each list that is wanted for writing a shadow without content, and pins all on the cpu tier: what is read or
   // rewritten, and the shadows. Else, without effect, says what would have to be waited for: something is not there or
-  // is pinned, or there is no room that is free or used later anyway.
+  // is pinned, or keep_to_forecast does not let it; or there is no room that is free or used later anyway.
   enum class Shadowing : std::uint8_t { kDone, kNotThere, kNoRoom };
   Shadowing try_shadow(std::span<const Want> wants);
   // Unpins what try_shadow pinned. The shadows have their content now, and move as all residents do.
@@ -241,8 +242,13 @@ class Residency {
   // Begins to write down what is asked for, as long as requests are measured: when all engines' models are there.
   void start_script();
   // Foretells what a later step will hold and move from what was written down, with moves at the rates that are known;
-  // the others take no time. The same answer until more has been written down, or the drive's rate becomes known.
+  // the others take no time. The same answer until more has been written down, the drive's rate becomes known, or
+  // keep_to_forecast foretells anew.
   Simulation forecast(const MoveRates& rates = {});
+  // Foretells anew, from the times measured so far, and from now on has shadows take no more than the forecast has of
+  // them, in passes that are like those written down: how many updates come ahead of step() is a matter of
+  // milliseconds, what they take at most no longer is.
+  void keep_to_forecast(const MoveRates& rates);
   // Foretells a later step with moves at `rates`, from the times measured so far. Nothing where nothing is written
   // down.
   std::optional<Simulation> simulate(const MoveRates& rates) const;
@@ -441,6 +447,8 @@ class Residency {
   void note_live();
   std::uint64_t working_set_bytes(Tier tier) const;
   void place_update(Resident& list, Tier tier);
+  void make_forecast(const MoveRates& rates);
+  bool may_shadow(std::uint64_t bytes) const;
 
   const chunk::Hierarchy hierarchy_;
   const std::shared_ptr<const EvictionPolicy> policy_;
@@ -507,6 +515,8 @@ class Residency {
   std::uint64_t stalled_ns_ = 0;  // since the start
   Simulation forecast_;
   std::size_t forecast_events_ = 0;  // what it was made of
+  bool keeps_to_forecast_ = false;
+  std::uint64_t shadow_bytes_ = 0;  // wherever they lie
   bool forecast_knows_drive_ = false;
   ResidencyStats stats_;
   std::array<std::vector<std::pair<Clock::time_point, Clock::time_point>>, 3> busy_spans_;  // H2D, D2H, the drive

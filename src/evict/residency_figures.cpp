@@ -85,6 +85,7 @@ void Residency::set_measuring(bool measuring, std::function<bool(std::uint64_t)>
 void Residency::start_script() {
   const Lock lock(mutex_);
   script_ = std::make_unique<PassScript>();
+  forecast_events_ = 0;
   step_clock_.forget();
   scripted_unmovable_ = {};
   for (const auto& resident : residents_) {
@@ -110,12 +111,23 @@ Simulation Residency::forecast(const MoveRates& rates) {
   const bool knows_drive = rates.of(Edge::kNvmeRead).bytes_per_second > 0;
   if (!script_ || (script_->events.size() == forecast_events_ && (forecast_knows_drive_ || !knows_drive)))
     return forecast_;
+  make_forecast(rates);
+  return forecast_;
+}
+
+void Residency::make_forecast(const MoveRates& rates) {
   SimulatedTiers tiers = look_at_tiers();
   tiers.rates = rates;
   forecast_ = evict::simulate(*script_, tiers, policy_);
   forecast_events_ = script_->events.size();
-  forecast_knows_drive_ = knows_drive;
-  return forecast_;
+  forecast_knows_drive_ = rates.of(Edge::kNvmeRead).bytes_per_second > 0;
+}
+
+void Residency::keep_to_forecast(const MoveRates& rates) {
+  const Lock lock(mutex_);
+  if (!script_) return;
+  make_forecast(rates);
+  keeps_to_forecast_ = true;
 }
 
 std::optional<Simulation> Residency::simulate(const MoveRates& rates) const {

@@ -10,7 +10,7 @@ namespace {
 
 using chunk::CopyState;
 
-std::uint64_t shadow_bytes(std::span<const Want> wants) {
+std::uint64_t bytes_to_shadow(std::span<const Want> wants) {
   std::uint64_t bytes = 0;
   for (const Want& want : wants)
     if (want.access != Access::kRead) bytes += want.resident->bytes;
@@ -31,7 +31,10 @@ bool Residency::await_for_shadows(std::span<const Want> wants) {
   const auto& pool = hierarchy_.pool(Tier::kCpu);
   std::uint64_t bytes = unmovable_bytes(Tier::kCpu) + books_.pinned_bytes(Tier::kCpu) + pool.foreign_bytes();
   for (const Want& want : wants) bytes += want.resident->bytes;
-  if (bytes + shadow_bytes(wants) + needs_.largest_resident > pool.limit_bytes()) return false;
+  if (bytes + bytes_to_shadow(wants) + needs_.largest_resident > pool.limit_bytes()) return false;
+  std::uint64_t bytes_awaited = 0;  // gradients, which get no shadows, among them
+  for (const Resident* list : awaited_) bytes_awaited += list->bytes;
+  if (!may_shadow(bytes_awaited + bytes_to_shadow(wants))) return false;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite && !std::exchange(want.resident->awaited, true))
       awaited_.push_back(want.resident);
@@ -50,10 +53,11 @@ Residency::Shadowing Residency::try_shadow(std::span<const Want> wants) {
   finish_done();
   if (!std::all_of(wants.begin(), wants.end(), [&](const Want& want) { return can_be_shadowed(want); }))
     return Shadowing::kNotThere;
+  if (!may_shadow(bytes_to_shadow(wants))) return Shadowing::kNotThere;
   // What is awaited has come for this, or its way would have been for nothing: its shadows go before what is used
   // later.
   const bool is_awaited = std::any_of(wants.begin(), wants.end(), [](auto& want) { return want.resident->awaited; });
-  if (is_awaited && !drop_clean_for(shadow_bytes(wants), Tier::kCpu, timeline_.now() + 1)) return Shadowing::kNoRoom;
+  if (is_awaited && !drop_clean_for(bytes_to_shadow(wants), Tier::kCpu, timeline_.now() + 1)) return Shadowing::kNoRoom;
   for (const Want& want : wants)
     if (want.access != Access::kOverwrite) pin(want.resident, Tier::kCpu);
   const auto add = [&](const Want& want) { return want.access == Access::kRead || add_shadow(want.resident); };
@@ -80,6 +84,13 @@ bool Residency::can_be_shadowed(const Want& want) const {
   return true;
 }
 
+// A forecast says nothing of steps that go another way, nor does one without shadows of those that have some.
+bool Residency::may_shadow(std::uint64_t bytes) const {
+  const bool is_foretold = keeps_to_forecast_ && forecast_events_ > 0 && script_ && step_clock_.is_known();
+  if (!is_foretold || forecast_.most_shadow_bytes == 0) return true;
+  return shadow_bytes_ + bytes <= forecast_.most_shadow_bytes;
+}
+
 bool Residency::add_shadow(Resident* list) {
   const auto use = timeline_.use_after_update(list->key);
   if (!drop_clean_for(list->bytes, Tier::kCpu, use ? use->at : kNever)) return false;
@@ -96,6 +107,8 @@ bool Residency::add_shadow(Resident* list) {
   shadow->last_use = ++clock_;
   list->shadow = shadow;
   list->foretold_in = UINT64_MAX;
+  shadow_bytes_ += list->bytes;
+  stats_.most_shadow_bytes = std::max(stats_.most_shadow_bytes, shadow_bytes_);
   Copy& copy = shadow->on(Tier::kCpu);
   copy.block = std::move(*block);
   enter(*shadow, Tier::kCpu);

@@ -17,7 +17,8 @@ namespace {
 
 using What = PassScript::What;
 
-constexpr int kWarmUpSteps = 3;
+constexpr int kWarmUpSteps = 2;
+constexpr int kSteps = 6;  // with a drive a step may be like the one before the last, or like none
 constexpr std::uint64_t kUpdateSignature = UINT64_MAX;  // passes are numbered from 0
 
 struct Resource {
@@ -55,7 +56,10 @@ class Player {
   }
 
   Simulation run() {
-    for (int step = 0; step <= kWarmUpSteps; ++step) play_step();
+    for (int step = 0; step < kSteps; ++step) {
+      play_step();
+      if (step >= kWarmUpSteps) note_peaks();
+    }
     report_content();
     report_moves();
     return simulation_;
@@ -325,14 +329,21 @@ class Player {
 
   // ---- what came of it ----------------------------------------------------------------------------------------------
 
+  void note_peaks() {
+    for (const Tier tier : tiers_.levels) {
+      auto& most = simulation_.peak_content[static_cast<std::size_t>(tier)];
+      const ContentBytes content = residency_.peak_content(tier);
+      if (sum_of(content) > sum_of(most)) most = content;
+      auto& activations = simulation_.peak_activation_bytes[static_cast<std::size_t>(tier)];
+      activations = std::max(activations, residency_.peak_activation_bytes(tier));
+    }
+    simulation_.most_shadow_bytes = std::max(simulation_.most_shadow_bytes, residency_.stats().most_shadow_bytes);
+  }
+
   void report_content() {
     const auto of = [](ContentBytes & bytes, ContentKind kind) -> auto& {
       return bytes[static_cast<std::size_t>(kind)];
     };
-    for (const Tier tier : tiers_.levels) {
-      simulation_.peak_content[static_cast<std::size_t>(tier)] = residency_.peak_content(tier);
-      simulation_.peak_activation_bytes[static_cast<std::size_t>(tier)] = residency_.peak_activation_bytes(tier);
-    }
     of(simulation_.peak_content[static_cast<std::size_t>(Tier::kCpu)], ContentKind::kLibraries) = tiers_.library_bytes;
     of(simulation_.content, ContentKind::kLibraries) = tiers_.library_bytes;
     of(simulation_.content, ContentKind::kActivation) = most_activation_bytes_;

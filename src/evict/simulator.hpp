@@ -59,6 +59,7 @@ struct StepTimes {
 struct Simulation {
   std::array<ContentBytes, kNumTiers> peak_content{};            // sums to the tier's peak, libraries included
   std::array<std::uint64_t, kNumTiers> peak_activation_bytes{};  // the most activations at once, whatever lay there
+  std::uint64_t most_shadow_bytes = 0;                           // of updates ahead of step(), at once
   std::array<std::uint64_t, kNumEdges> moved_bytes{};            // in one step, by Edge
   ContentBytes content{};                                        // all chunks, and the most of everything else at once
   StepTimes times;
@@ -66,7 +67,7 @@ struct Simulation {
   std::uint64_t moved(Edge edge) const { return moved_bytes[static_cast<std::size_t>(edge)]; }
 };
 
-// Plays until steps repeat (a few) and reports the last one.
+// Plays several steps and reports the last one, and the most that lay anywhere in any but the first two.
 Simulation simulate(const PassScript& script, const SimulatedTiers& tiers,
                     std::shared_ptr<const EvictionPolicy> policy);
 

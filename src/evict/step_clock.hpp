@@ -38,6 +38,8 @@ class StepClock {
   void begin_step_call(PassScript& script, Now now);
   // The chunk at place `index` of the update comes next.
   void begin_update(PassScript& script, std::size_t index, Now now);
+  // Says whether the script knows the present pass, or the last one, so far.
+  bool is_known() const { return is_known_; }
   // Ends the span that runs, if one does.
   void stop(Now now);
   // The next pass is the first of a step.

@@ -266,15 +266,29 @@ void EngineCore::finish_step(double grad_norm, bool skipped, Clock::time_point u
   next_.loss_scale = gradient_scale_;
   next_.skipped = skipped;
   next_.num_skipped = loss_scaler_.num_skipped();
-  next_.update_ms = ms_since(update_start);
-  next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   next_.lr = optimizer_->param_groups().front().options().get_lr();
   for (const Tier tier : residency.hierarchy().levels()) next_.tiers[static_cast<int>(tier)] = look_at(tier);
   residency.record_step_end(next_.step);
+  keep_to_forecast(next_);
+  next_.update_ms = ms_since(update_start);
+  next_.wall_ms = ms_since(std::exchange(step_start_, Clock::now()));
   residency.reset_stats();
   stats_ = next_;
   next_ = StepStats();
   next_.loss = std::nan("");
+}
+
+// Where there are updates ahead of step(), a forecast is made when a few steps have been measured, and ever more seldom
+// after that, since what is measured is a mean. The step is done, whatever comes of it.
+void EngineCore::keep_to_forecast(const StepStats& step) {
+  constexpr std::int64_t kLaterBy = 4;
+  if (step.step < next_forecast_ || step.early_updates == 0) return;
+  next_forecast_ = kLaterBy * step.step;
+  try {
+    runtime_->residency().keep_to_forecast(forecast_rates());
+  } catch (const std::exception& error) {
+    log::warning("what later steps hold could not be foretold: " + std::string(error.what()));
+  }
 }
 
 // Counts what has moved and stalled since the counters were reset.
@@ -390,12 +404,17 @@ MoveRates EngineCore::move_rates() const {
   return rates;
 }
 
-// Says what later steps will be like. How many updates ahead of step() lie on the drive depends on its rate.
-void EngineCore::foretell(Plan& plan) const {
+// How many updates ahead of step() lie on the drive depends on its rate.
+MoveRates EngineCore::forecast_rates() const {
   MoveRates rates = runtime::declared_rates(config_.tiers.gpu.link);
   const MoveRates measured = move_rates();
   for (const auto edge : {evict::Edge::kNvmeRead, evict::Edge::kNvmeWrite}) rates.of(edge) = measured.of(edge);
-  const evict::Simulation forecast = runtime_->residency().forecast(rates);
+  return rates;
+}
+
+// Says what later steps will be like.
+void EngineCore::foretell(Plan& plan) const {
+  const evict::Simulation forecast = runtime_->residency().forecast(forecast_rates());
   for (auto& tier : plan.tiers) {
     tier.predicted_by_kind = forecast.peak_content[static_cast<std::size_t>(tier.tier)];
     if (tier.tier == Tier::kGpu)

@@ -92,7 +92,9 @@ class EngineCore {
   void finish_step(double grad_norm, bool skipped, std::chrono::steady_clock::time_point update_start);
   TierStats look_at(Tier tier) const;
   void foretell(Plan& plan) const;
+  void keep_to_forecast(const StepStats& step);
   MoveRates move_rates() const;
+  MoveRates forecast_rates() const;
 
   std::uint64_t id_;
   std::chrono::steady_clock::time_point step_start_;
@@ -109,6 +111,7 @@ class EngineCore {
   StepStats stats_;  // of the last step
   StepStats next_;   // being filled
   std::uint64_t recorded_before_ = 0;
+  std::int64_t next_forecast_ = 6;  // at the end of which step, if not of a later one
 };
 
 // Hashes names, shapes, dtypes and bits of all parameters and buffers of a module, in the order of registration. A

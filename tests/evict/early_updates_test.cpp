@@ -13,18 +13,21 @@ namespace {
 // One chunk with a parameter that somebody points at, its state and its gradient, all on the cpu tier; versions 1 to 3.
 struct Chunk {
   Rig& rig;
+  const std::int64_t update_index;
   Pointer tenant;
-  Resident* param = rig.make_chunk(1, chunk::ListKind::kParam);
-  Resident* grad = rig.make_chunk(1, chunk::ListKind::kGrad);
-  Resident* exp_avg = rig.make_chunk(1, chunk::ListKind::kExpAvg);
+  Resident* param = make(chunk::ListKind::kParam);
+  Resident* grad = make(chunk::ListKind::kGrad);
+  Resident* exp_avg = make(chunk::ListKind::kExpAvg);
   UpdatePipeline::Lists lists{{exp_avg, Access::kWrite}, {grad, Access::kRead}, {param, Access::kWrite}};
 
-  explicit Chunk(Rig& on) : rig(on) {
+  explicit Chunk(Rig& on, std::int64_t at_place = -1) : rig(on), update_index(at_place) {
     rig.residency->add_tenant(param, &tenant);
     rig.write(param, 1, Tier::kCpu);
     rig.write(exp_avg, 2, Tier::kCpu);
     rig.write(grad, 3, Tier::kCpu);
   }
+
+  Resident* make(chunk::ListKind list) { return rig.residency->make_chunk(list, kPage, update_index); }
 
   bool holds(std::uint64_t param_version, std::uint64_t exp_avg_version) {
     return rig.reads(param, param_version) && rig.reads(exp_avg, exp_avg_version) && rig.reads(grad, 3);
@@ -193,6 +196,102 @@ CATCH_TEST_CASE("early updates: shadows move as all residents do", "[evict]") {
   CATCH_CHECK(early.take(0));
   rig.check_books();
   CATCH_CHECK(chunk.holds(11, 12));
+}
+
+// Writes down a pass of two chunks, of which the gradients of the first alone are final before the last operator.
+void script_pass(Rig& rig, const Chunk& first, const Chunk& second) {
+  auto& residency = *rig.residency;
+  residency.set_measuring(true, [](std::uint64_t) { return true; });
+  residency.start_script();
+  residency.with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+  residency.begin_operator("op", 1);
+  rig.write(first.grad, 3, Tier::kCpu, Access::kOverwrite);
+  residency.note_ready(first.param);
+  residency.begin_operator("op", 2);
+  rig.write(second.grad, 3, Tier::kCpu, Access::kOverwrite);
+  residency.with_timeline([](Timeline& timeline) { timeline.end_pass(); });
+  residency.set_measuring(false);
+  residency.record_step_end(1);
+}
+
+CATCH_TEST_CASE("early updates: they take the room that is foretold, once that is kept to", "[evict]") {
+  Rig rig(kRoomy, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+  Chunk first(rig, 0), second(rig, 1);
+  script_pass(rig, first, second);
+  EarlyUpdates early(*rig.residency);
+  CATCH_CHECK((first.compute(early, 0) && second.compute(early, 1)));
+  CATCH_CHECK(rig.residency->stats().most_shadow_bytes == 4 * kPage);
+  early.discard_all();
+
+  rig.residency->keep_to_forecast({});
+  CATCH_REQUIRE(rig.residency->simulate({})->most_shadow_bytes == 2 * kPage);
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+  rig.residency->begin_operator("op", 1);
+  CATCH_CHECK(first.compute(early, 0));
+  CATCH_CHECK_FALSE(second.compute(early, 1));
+  const auto is_computed_in_time = [&] {
+    for (int moment = 0; moment < 100; ++moment)
+      if (second.advance(early)) return true;
+    return false;
+  };
+  CATCH_CHECK_FALSE(is_computed_in_time());
+  CATCH_CHECK(early.take(0));
+  CATCH_CHECK(is_computed_in_time());
+  CATCH_CHECK(early.take(1));
+  CATCH_CHECK((first.holds(11, 12) && second.holds(11, 12)));
+
+  rig.check_books();
+}
+
+CATCH_TEST_CASE("early updates: each way that shadows go gives the room for others back", "[evict]") {
+  for (const int way : {0, 1, 2, 3}) {
+    CATCH_CAPTURE(way);
+    Rig rig({16, 16, 0}, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+    Chunk first(rig, 0), second(rig, 1);
+    script_pass(rig, first, second);
+    rig.residency->keep_to_forecast({});
+    rig.residency->with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+    rig.residency->begin_operator("op", 1);
+    EarlyUpdates early(*rig.residency);
+    CATCH_REQUIRE(first.compute(early, 0));
+    CATCH_REQUIRE_FALSE(second.compute(early, 1));
+    if (way == 0) early.discard(0);
+    if (way == 1) rig.write(first.grad, 4);
+    if (way == 2) rig.residency->forget(first.exp_avg);
+    if (way == 3) (void)rig.residency->allocate(rig.cpu->limit_bytes() - rig.cpu->used_bytes() + kPage, Tier::kCpu);
+    CATCH_CHECK_FALSE(early.take(0));
+    CATCH_CHECK(second.advance(early));
+    rig.check_books();
+  }
+}
+
+CATCH_TEST_CASE("early updates: what is foretold holds for steps like those written down", "[evict]") {
+  Rig rig(kRoomy, nullptr, make_next_use_policy(), ActivationPlacement::kAuto, Memory::kPages, /*look_ahead=*/2);
+  Chunk first(rig, 0), second(rig, 1);
+  script_pass(rig, first, second);
+  rig.residency->keep_to_forecast({});
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+  EarlyUpdates early(*rig.residency);
+  const auto are_both_computed = [&] {
+    const bool are = first.compute(early, 0) && second.compute(early, 1);
+    early.discard_all();
+    return are;
+  };
+  rig.residency->begin_operator("op", 1);
+  CATCH_CHECK_FALSE(are_both_computed());
+  rig.residency->begin_operator("other", 99);
+  CATCH_CHECK(are_both_computed());
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.end_pass(); });
+  rig.residency->record_step_end(2);
+
+  rig.residency->with_timeline([](Timeline& timeline) { timeline.begin_pass(1); });
+  rig.residency->begin_operator("op", 1);
+  CATCH_CHECK_FALSE(are_both_computed());
+  rig.residency->set_update_tier(first.param, Tier::kGpu);  // another step, which nothing is known of
+  CATCH_CHECK(are_both_computed());
+  rig.residency->set_update_tier(first.param, Tier::kCpu);
+  (void)rig.residency->forecast({});
+  CATCH_CHECK_FALSE(are_both_computed());
 }
 
 // A step of one chunk that is foretold: two operators, then the update.

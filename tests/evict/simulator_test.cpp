@@ -236,6 +236,9 @@ CATCH_TEST_CASE("simulator: updates ahead of step() use the time of backward", "
   CATCH_CHECK(early.times.step_ns < early.times.slowest_ns() * 15 / 10);
   CATCH_CHECK(early.times.work_ns() == at_step.times.work_ns());
   CATCH_CHECK(early.moved_bytes == at_step.moved_bytes);
+  CATCH_CHECK(early.most_shadow_bytes > 0);
+  CATCH_CHECK(early.most_shadow_bytes <= kLayers * kBytes);
+  CATCH_CHECK(at_step.most_shadow_bytes == 0);
 }
 
 // The same without updates ahead, as with clipping. New parameters go up faster than gradients come down, of which half
