@@ -3,7 +3,8 @@
 //
 // A row is a policy on a budget: seconds per step, bytes moved, the ratio to the slowest resource, and the speed-up
 // over what others do there: LRU on demand, PatrickStar's fifo, DeepSpeed's static partition. Below the table of
-// budgets, what other hardware would give the first policy. Output: text, or JSON with --json.
+// budgets, what other hardware and chunks of another size would give the first policy. Output: text, or JSON with
+// --json.
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -15,6 +16,7 @@
 
 #include "base/byte_size.hpp"
 #include "base/error.hpp"
+#include "evict/chunk_size.hpp"
 #include "evict/recorded_step.hpp"
 #include "evict/update_placement.hpp"
 
@@ -143,29 +145,33 @@ std::vector<std::pair<std::string, RecordedStep>> budgets_of(const Setting& sett
   return budgets;
 }
 
-// The first policy on other hardware.
+// The first policy on other hardware, and with chunks of another size.
 std::vector<Row> what_if(const RecordedStep& step, const std::string& policy, const Setting& setting) {
   std::vector<Row> rows{play(placed(step, setting), policy, "as it is")};
   const auto doubled = [](std::uint64_t room) { return room > UINT64_MAX / 2 ? UINT64_MAX : 2 * room; };
   const auto add = [&](const char* what, const auto& change) {
     RecordedStep other = step;
-    change(other.tiers);
+    change(other);
     rows.push_back(play(placed(other, setting), policy, what));
   };
   const bool has_drive = step.tiers.levels.back() == Tier::kNvme, has_gpu = step.tiers.levels.front() == Tier::kGpu;
   if (has_drive)
-    add("a second drive", [](auto& tiers) {
-      for (const Edge edge : {Edge::kNvmeRead, Edge::kNvmeWrite}) tiers.rates.of(edge).bytes_per_second *= 2;
+    add("a second drive", [](RecordedStep& other) {
+      for (const Edge edge : {Edge::kNvmeRead, Edge::kNvmeWrite}) other.tiers.rates.of(edge).bytes_per_second *= 2;
     });
   if (has_gpu)
-    add("twice the links", [](auto& tiers) {
-      for (const Edge edge : {Edge::kH2d, Edge::kD2h}) tiers.rates.of(edge).bytes_per_second *= 2;
+    add("twice the links", [](RecordedStep& other) {
+      for (const Edge edge : {Edge::kH2d, Edge::kD2h}) other.tiers.rates.of(edge).bytes_per_second *= 2;
     });
   for (const Tier tier : step.tiers.levels)
     if (tier != Tier::kNvme)
-      add(tier == Tier::kGpu ? "twice the accelerator" : "twice the DRAM", [&](auto& tiers) {
-        tiers.room[static_cast<std::size_t>(tier)] = doubled(tiers.room[static_cast<std::size_t>(tier)]);
+      add(tier == Tier::kGpu ? "twice the accelerator" : "twice the DRAM", [&](RecordedStep& other) {
+        auto& room = other.tiers.room[static_cast<std::size_t>(tier)];
+        room = doubled(room);
       });
+  using asterias::evict::with_larger_chunks, asterias::evict::with_smaller_chunks;
+  add("chunks of twice the size", [](RecordedStep& other) { other.script = with_larger_chunks(other.script); });
+  add("chunks of half the size", [](RecordedStep& other) { other.script = with_smaller_chunks(other.script); });
   return rows;
 }
 
