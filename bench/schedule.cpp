@@ -49,7 +49,7 @@ using bench::Json;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kWarmUpSteps = 6;  // until the engine has made its first forecast
-constexpr int kForecasts = 4;    // in 100 steps: after the 6th, the 24th and the 96th by the engine, and one more
+constexpr int kForecasts = 3;    // in 100 steps: after the 6th and the 48th by the engine, and one more
 constexpr const char* kDefault = "default";
 constexpr const char* kUnlimited = "unlimited";
 

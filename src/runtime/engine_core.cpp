@@ -281,7 +281,7 @@ void EngineCore::finish_step(double grad_norm, bool skipped, Clock::time_point u
 // Where there are updates ahead of step(), a forecast is made when a few steps have been measured, and ever more seldom
 // after that, since what is measured is a mean. The step is done, whatever comes of it.
 void EngineCore::keep_to_forecast(const StepStats& step) {
-  constexpr std::int64_t kLaterBy = 4;
+  constexpr std::int64_t kLaterBy = 8;
   if (step.step < next_forecast_ || step.early_updates == 0) return;
   next_forecast_ = kLaterBy * step.step;
   try {
